@@ -1,0 +1,181 @@
+"""Declarations of the built-in stages; imports pydantic and nothing heavy.
+
+Each constant is the target of an entry point in fdream's own pyproject.toml.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import Field
+
+from fdream.stages.spec import StageOptions, StageSpec
+
+LICENCE: Final = "Apache-2.0"
+_NETWORKS: Final = ("torch", "diffusers", "transformers", "safetensors", "einops")
+_SAMPLERS: Final = ("torch", "diffusers")
+
+
+class PocketOptions(StageOptions):
+    """Options of ``pocket``: the packaged bundle unless another is named."""
+
+    bundle: str = Field("pocket", description="bundle to load: packaged name, folder or Hub id")
+
+
+class DreamerOptions(StageOptions):
+    """Options of ``dreamer``: a bundle or a run folder has to be named."""
+
+    bundle: str = Field(description="bundle to load: packaged name, folder, run folder or Hub id")
+
+
+class PredictNetOptions(StageOptions):
+    """Options of the shared PredictNet, whatever the teacher.
+
+    Ours: the paper says only that a PredictNet supervises optical flow. ``single`` keeps it from
+    matching two frames by itself, which would leave the temporal layers idle.
+    """
+
+    pairs: Literal["single", "concat"] = Field(
+        "single", description="features of frame i alone, or of frames i and i+1"
+    )
+
+
+class TeacherOptions(PredictNetOptions):
+    """Options of ``predictnet``: PredictNet plus the DIS flow that teaches it."""
+
+    preset: Literal["ultrafast", "fast", "medium"] = Field(
+        "medium", description="OpenCV DIS preset: speed against accuracy"
+    )
+
+
+class MultistepOptions(StageOptions):
+    """Options of the multistep solvers."""
+
+    order: Literal[1, 2, 3] = Field(2, description="order of the solver; 2 is best with guidance")
+
+
+POCKET_PRIOR: Final = StageSpec(
+    kind="prior",
+    name="pocket",
+    summary="small text-to-image model that comes with fdream; offline, runs on a CPU",
+    options=PocketOptions,
+    factory="fdream.stages.builtin.latent_prior:LatentPrior",
+    requires=_NETWORKS,
+    licence=LICENCE,
+    argument="bundle",
+)
+
+POCKET_GENERATOR: Final = StageSpec(
+    kind="generator",
+    name="pocket",
+    summary="the dreamer generator with the small bundle that comes with fdream",
+    options=PocketOptions,
+    factory="fdream.stages.builtin.dreamer_generator:DreamerGenerator",
+    requires=_NETWORKS,
+    licence=LICENCE,
+    argument="bundle",
+)
+
+DREAMER_GENERATOR: Final = StageSpec(
+    kind="generator",
+    name="dreamer",
+    summary="Factorized-Dreamer (arXiv 2408.10119) from a bundle or a training run",
+    options=DreamerOptions,
+    factory="fdream.stages.builtin.dreamer_generator:DreamerGenerator",
+    requires=_NETWORKS,
+    licence=LICENCE,
+    argument="bundle",
+)
+
+PREDICTNET_SUPERVISOR: Final = StageSpec(
+    kind="supervisor",
+    name="predictnet",
+    summary="PredictNet taught by OpenCV's DIS optical flow",
+    options=TeacherOptions,
+    factory="fdream.stages.builtin.flow_supervisors:TeacherSupervisor",
+    requires=("torch", "einops", "cv2"),
+    licence=LICENCE,
+)
+
+TRUTH_SUPERVISOR: Final = StageSpec(
+    kind="supervisor",
+    name="truth",
+    summary="PredictNet taught by the exact flow that SpriteWorld knows",
+    options=PredictNetOptions,
+    factory="fdream.stages.builtin.flow_supervisors:TruthSupervisor",
+    requires=("torch", "einops"),
+    licence=LICENCE,
+)
+
+NO_SUPERVISOR: Final = StageSpec(
+    kind="supervisor",
+    name="none",
+    summary="no flow supervision (ablation)",
+    factory="fdream.stages.builtin.flow_supervisors:NoSupervisor",
+    requires=("torch",),
+    licence=LICENCE,
+)
+
+DREAMER_SCHEDULER: Final = StageSpec(
+    kind="scheduler",
+    name="dreamer",
+    summary="our deterministic sampler; starts at exactly zero signal",
+    factory="fdream.stages.builtin.dreamer_scheduler:DreamerScheduler",
+    requires=("torch",),
+    licence=LICENCE,
+)
+
+DDIM_SCHEDULER: Final = StageSpec(
+    kind="scheduler",
+    name="ddim",
+    summary="DDIM of diffusers, deterministic",
+    factory="fdream.stages.builtin.diffusers_schedulers:DDIMStage",
+    requires=_SAMPLERS,
+    licence=LICENCE,
+)
+
+DPMPP_SCHEDULER: Final = StageSpec(
+    kind="scheduler",
+    name="dpm++",
+    summary="DPM-Solver++ multistep of diffusers; good from 10 steps on",
+    options=MultistepOptions,
+    factory="fdream.stages.builtin.diffusers_schedulers:DPMSolverStage",
+    requires=_SAMPLERS,
+    licence=LICENCE,
+)
+
+EULER_SCHEDULER: Final = StageSpec(
+    kind="scheduler",
+    name="euler",
+    summary="Euler of diffusers",
+    factory="fdream.stages.builtin.diffusers_schedulers:EulerStage",
+    requires=_SAMPLERS,
+    licence=LICENCE,
+)
+
+UNIPC_SCHEDULER: Final = StageSpec(
+    kind="scheduler",
+    name="unipc",
+    summary="UniPC multistep of diffusers; good from 8 steps on",
+    options=MultistepOptions,
+    factory="fdream.stages.builtin.diffusers_schedulers:UniPCStage",
+    requires=_SAMPLERS,
+    licence=LICENCE,
+)
+
+HEUN_SCHEDULER: Final = StageSpec(
+    kind="scheduler",
+    name="heun",
+    summary="Heun of diffusers, two network calls a step; not with zero terminal SNR",
+    factory="fdream.stages.builtin.diffusers_schedulers:HeunStage",
+    requires=_SAMPLERS,
+    licence=LICENCE,
+)
+
+WHOLE_SPLITTER: Final = StageSpec(
+    kind="splitter",
+    name="whole",
+    summary="both halves are the whole caption",
+    factory="fdream.stages.builtin.whole_splitter:WholeSplitter",
+    licence=LICENCE,
+)
