@@ -167,9 +167,7 @@ def build(
 def build(
     kind: StageKind, name: str, given: Mapping[str, Any], *, device: DeviceManager
 ) -> object: ...
-def build(
-    kind: StageKind, name: str, given: Mapping[str, Any], *, device: DeviceManager
-) -> object:
+def build(kind: StageKind, name: str, given: Mapping[str, Any], *, device: DeviceManager) -> object:
     """Build a stage: validate options, import its code, construct it, check the interface.
 
     Args:

@@ -40,7 +40,8 @@ class DDIMStage(SchedulerStage):
     """Scheduler ``ddim``.
 
     diffusers steps back by the whole part of T / steps, so where the number of steps does not
-    divide T each step aims up to one time step off; ``dreamer`` aims at the next one exactly.
+    divide T each step aims up to one time step off, and the last may stop short of the end; here
+    the last gives the clean estimate all the same. ``dreamer`` aims at the next one exactly.
     """
 
     def __init__(self, options: StageOptions, *, device: DeviceManager) -> None:
@@ -52,7 +53,7 @@ class DDIMStage(SchedulerStage):
 
         # Latents have no range to clip to, and the last step must end at the clean estimate.
         sampler = _bind("ddim", DDIMScheduler, schedule, clip_sample=False, set_alpha_to_one=True)
-        return DiffusersSampler("ddim", sampler, schedule)
+        return DiffusersSampler("ddim", sampler, schedule, end_clean=True)
 
 
 @final
@@ -130,15 +131,23 @@ class DiffusersSampler(NoiseScheduler):
         sampler: the diffusers scheduler, built on ``schedule``'s numbers.
         schedule: the bundle's schedule.
         sigma_space: whether its latents are clean + sigma * noise, not of unit variance.
+        end_clean: whether its last step has to be made to end at the clean estimate.
     """
 
     def __init__(
-        self, name: str, sampler: Any, schedule: NoiseSchedule, *, sigma_space: bool = False
+        self,
+        name: str,
+        sampler: Any,
+        schedule: NoiseSchedule,
+        *,
+        sigma_space: bool = False,
+        end_clean: bool = False,
     ) -> None:
         self._name = name
         self._sampler = sampler
         self._schedule = schedule
         self._sigma_space = sigma_space
+        self._end_clean = end_clean
 
     def timesteps(self, num_steps: int) -> Tensor:
         """Return int64 time steps, descending; ``heun`` visits all but the first twice.
@@ -171,10 +180,11 @@ class DiffusersSampler(NoiseScheduler):
 
     def step(self, output: Tensor, t: Tensor, latents: Tensor) -> Tensor:
         """Take one step of the diffusers scheduler."""
-        stepped = self._sampler.step(
-            output.float(), self._own(t), latents.float(), return_dict=False
-        )
-        return cast(Tensor, stepped[0]).to(latents.dtype)
+        own = self._own(t)
+        stepped = self._sampler.step(output.float(), own, latents.float())
+        if self._end_clean and own == self._sampler.timesteps[-1]:
+            return cast(Tensor, stepped.pred_original_sample).to(latents.dtype)
+        return cast(Tensor, stepped.prev_sample).to(latents.dtype)
 
     def _own(self, t: Tensor) -> Tensor:
         """Give ``t`` the dtype the scheduler looks it up by; Euler refuses integers."""
