@@ -32,7 +32,7 @@ class FdreamError(Exception):
     exit_code: ClassVar[int] = 2
 
 
-class CheckFailed(FdreamError):  # noqa: N818 - an answer, not a breakdown
+class CheckFailed(FdreamError):
     """A check ran to its end and answered no."""
 
     exit_code = 1
