@@ -1,0 +1,123 @@
+"""Where files go: the cache, and results that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from fdream.core.errors import OutputError
+
+APP_NAME: Final = "fdream"
+CACHE_VARIABLE: Final = "FDREAM_CACHE"
+CONFIG_VARIABLE: Final = "FDREAM_CONFIG"
+_LONGEST_SLUG: Final = 48
+
+
+def cache_root() -> Path:
+    """Return the folder for what can be made or fetched again; it may not exist yet."""
+    from platformdirs import user_cache_path
+
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen).expanduser() if chosen else user_cache_path(APP_NAME)
+
+
+def user_settings_file() -> Path:
+    """Return the user's settings file; it may not exist."""
+    from platformdirs import user_config_path
+
+    chosen = os.environ.get(CONFIG_VARIABLE)
+    return Path(chosen).expanduser() if chosen else user_config_path(APP_NAME) / "config.toml"
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes ``path`` on success and vanishes on failure.
+
+    The name and suffix are kept, because encoders choose their format by it. What is written may
+    be a file or a folder; a folder replaces nothing but an absent or empty one. A device or a
+    named pipe cannot be renamed over and gets the bytes instead.
+
+    Args:
+        path: the final place; missing parent folders are made.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    special = path.exists() and not (path.is_file() or path.is_dir())
+    final = path.resolve() if path.is_symlink() and not special else path
+    with _as_output_error(path):
+        if final.is_dir() and any(final.iterdir()):
+            raise OutputError(f"{path} is a folder that is not empty; name another output.")
+        if not special:
+            final.parent.mkdir(parents=True, exist_ok=True)
+        # A folder of its own, so that the temporary file can have the right name and mode.
+        beside = None if special else final.parent
+        aside = Path(tempfile.mkdtemp(prefix=f".{final.name[:32]}.", dir=beside))
+    temporary = aside / final.name
+    try:
+        with _as_output_error(path, aside):
+            yield temporary
+            if special:
+                _copy_bytes(temporary, final)
+            else:
+                temporary.replace(final)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _copy_bytes(source: Path, target: Path) -> None:
+    with source.open("rb") as reader, target.open("wb") as writer:
+        shutil.copyfileobj(reader, writer)
+
+
+@contextmanager
+def _as_output_error(path: Path, aside: Path | None = None) -> Iterator[None]:
+    """Name the output in errors of the file system that are about it, and let others pass."""
+    try:
+        yield
+    except OSError as error:
+        named = error.filename
+        about_us = aside is None or named is None or Path(str(named)).is_relative_to(aside)
+        # No errno: not the file system's, such as Pillow's complaint about an unknown image.
+        if isinstance(error, BrokenPipeError) or error.errno is None or not about_us:
+            raise
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}. "
+            "Choose another place with -o, or make room and check its permissions."
+        ) from error
+
+
+def slug(text: str) -> str:
+    """Turn a prompt into a file name's stem: ASCII letters, digits and single hyphens.
+
+    Args:
+        text: anything.
+
+    Returns:
+        1 to 48 characters, cut at a word where possible; ``untitled`` when nothing is left.
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    words = re.findall(r"[a-z0-9]+", plain.lower())
+    stem = ""
+    for word in words:
+        longer = f"{stem}-{word}" if stem else word[:_LONGEST_SLUG]
+        if len(longer) > _LONGEST_SLUG:
+            break
+        stem = longer
+    return stem or "untitled"
+
+
+def unused(path: Path) -> Path:
+    """Return ``path``, or the first of ``stem-2.ext``, ``stem-3.ext``, ... that does not exist."""
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        number += 1
+    return candidate
