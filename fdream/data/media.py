@@ -1,0 +1,115 @@
+"""The one opener for video files; nothing else in the tree hands a file to a demuxer.
+
+A container may name other files and addresses: a playlist fetches its entries, and an ``.mp4`` that
+is really a concat script reads its neighbours. Therefore a file is opened by its absolute path
+behind ``file:``, with the file protocol alone, and only by demuxers that read nothing but the bytes
+of that file. Whatever is broken inside becomes a ``DataError``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from fdream.core.errors import DataError
+from fdream.data.images import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+    from numpy.typing import NDArray
+
+# Self-contained formats only: no hls, dash, concat, sdp, image2, nor other text that points
+# elsewhere. The names are FFmpeg's.
+FORMATS: Final = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,gif,apng,m4v,h264,hevc,ivf"
+)
+
+_OPTIONS: Final = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFrames:
+    """A decoded video.
+
+    Attributes:
+        frames: uint8 (F, H, W, 3), RGB.
+        fps: mean frames per second.
+    """
+
+    frames: NDArray[np.uint8]
+    fps: Fraction
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[InputContainer]:
+    """Open a local video file for reading, closed on leaving.
+
+    Raises:
+        DataError: missing, no video that we read, or broken; also for what breaks while reading
+            inside the ``with`` block.
+    """
+    import av
+
+    try:
+        with av.open(f"file:{path.absolute()}", mode="r", options=dict(_OPTIONS)) as container:
+            yield container
+    except (av.FFmpegError, OSError, ValueError, UnicodeError) as error:
+        # PyAV repeats the path in its message; the reason alone is enough.
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DataError(f"{path}: cannot be read as a video ({reason}).") from error
+
+
+def read_tags(path: Path) -> dict[str, str]:
+    """Read the tags of a video file without decoding it.
+
+    Raises:
+        DataError: see ``open_video``.
+    """
+    with open_video(path) as container:
+        return dict(container.metadata)
+
+
+def read_video(path: Path, max_frames: int | None = None) -> VideoFrames:
+    """Decode the first video stream of a file.
+
+    Args:
+        path: a local file.
+        max_frames: stop after so many frames; None: all.
+
+    Raises:
+        DataError: see ``open_video``; also no video stream, no frame, or frames above
+            64 megapixels.
+    """
+    with open_video(path) as container:
+        stream = _video_stream(container, path)
+        pictures = [
+            picture.to_ndarray(format="rgb24")
+            for picture in islice(container.decode(stream), max_frames)
+        ]
+        fps = stream.average_rate or stream.guessed_rate
+    if not pictures:
+        raise DataError(f"{path}: holds no readable frame.")
+    if any(picture.shape != pictures[0].shape for picture in pictures):
+        raise DataError(f"{path}: the picture changes its size midway; cut it at the change first.")
+    return VideoFrames(np.stack(pictures), Fraction(fps or 1))
+
+
+def _video_stream(container: InputContainer, path: Path) -> VideoStream:
+    streams: Any = container.streams.video
+    if not streams:
+        raise DataError(f"{path}: has no video stream.")
+    stream: VideoStream = streams[0]
+    if stream.width * stream.height > MAX_PIXELS:
+        raise DataError(
+            f"{path}: {stream.width}x{stream.height} is above the limit of "
+            f"{MAX_PIXELS // 1_000_000} megapixels a frame."
+        )
+    return stream
