@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 __all__ = [
     "INTERFACES",
     "build",
-    "declared",
     "declaration",
+    "declared",
     "missing_requirements",
     "options",
     "spec",
