@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -13,7 +14,8 @@ from fdream.core.errors import PluginError, StageError, UsageError
 from fdream.stages import registry
 from fdream.stages.declarations import all_declarations, declared, unmatched_limits
 from fdream.stages.spec import KINDS
-from tests.stages.conftest import InstallFake
+
+InstallFake = Callable[..., None]
 
 SPLITTER = """
 from fdream.core.captions import CaptionPair
@@ -71,7 +73,8 @@ def test_declaring_and_reading_specs_imports_nothing_heavy() -> None:
         "import sys\n"
         "from fdream.stages import registry\n"
         "from fdream.stages.spec import KINDS\n"
-        "[registry.spec(k, n) for k in KINDS for n, d in registry.declared(k).items() if d.builtin]\n"
+        "found = [d for k in KINDS for d in registry.declared(k).values() if d.builtin]\n"
+        "[registry.spec(d.kind, d.name) for d in found]\n"
         "heavy = {'torch', 'numpy', 'diffusers', 'transformers'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)\n"
     )

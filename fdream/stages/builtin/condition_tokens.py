@@ -1,12 +1,14 @@
 """Captions and the first frame into token features, in training and in generation alike.
 
 A caption must meet the same padding and the same mask in both, and a picture the same scaling, or
-the network is shown what it never learned from; hence one place.
+the network is shown what it never learned from; hence one place. Where encoders differ in this, the
+bundle says so under ``fdream.encoders`` of its index.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,30 +18,60 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from fdream.core.device import DeviceManager
+    from fdream.models.bundle import Bundle
 
-# Means and deviations of RGB in [0, 1] that every CLIP image encoder is trained on.
-# Source: Radford et al., arXiv 2103.00020, by way of the released models.
-_CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
-_CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
+
+@dataclass(frozen=True, slots=True)
+class Conventions:
+    """How a bundle's CLIP pair was trained to be fed; the defaults are those of fdream's own.
+
+    Released CLIP models encode padding unmasked in Stable Diffusion and have other means and
+    deviations; a bundle that holds one states them.
+
+    Attributes:
+        mask_padding: whether the text encoder attends to the caption alone.
+        image_mean: of RGB in [0, 1], subtracted.
+        image_std: of RGB in [0, 1], divided by.
+    """
+
+    mask_padding: bool = True
+    image_mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    image_std: tuple[float, ...] = (0.5, 0.5, 0.5)
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Conventions:
+        """Read them from a bundle."""
+        stated = bundle.information.get("encoders", {})
+        return cls(
+            mask_padding=bool(stated.get("mask_padding", cls.mask_padding)),
+            image_mean=tuple(stated.get("image_mean", cls.image_mean)),
+            image_std=tuple(stated.get("image_std", cls.image_std)),
+        )
 
 
 def encode_text(
-    tokenizer: PreTrainedTokenizerFast, encoder: Any, captions: list[str], device: DeviceManager
+    tokenizer: PreTrainedTokenizerFast,
+    encoder: Any,
+    captions: list[str],
+    device: DeviceManager,
+    conventions: Conventions,
 ) -> Tensor:
     """Encode captions with a CLIP text encoder.
 
     Args:
         tokenizer: of the encoder.
-        encoder: a ``CLIPTextModel`` or ``CLIPTextModelWithProjection``.
+        encoder: a ``CLIPTextModel`` or ``CLIPTextModelWithProjection``, on the device.
         captions: B texts; longer ones are cut at the tokenizer's length.
         device: where the encoder is.
+        conventions: of the encoder.
 
     Returns:
-        (B, L, D), the last hidden state. Padding is encoded along and not masked, as Stable
-        Diffusion does: its attention was trained to find the end of the caption there.
+        (B, L, D), the last hidden state, padding included.
     """
-    tokens = _tokens(tokenizer, captions)
-    hidden: Tensor = encoder(device.place(tokens["input_ids"])).last_hidden_state
+    ids, mask = _tokens(tokenizer, captions, device)
+    hidden: Tensor = encoder(
+        input_ids=ids, attention_mask=mask if conventions.mask_padding else None
+    ).last_hidden_state
     return hidden
 
 
@@ -50,7 +82,7 @@ def encode_motion_text(
 
     Args:
         tokenizer: of the encoder.
-        encoder: a ``T5EncoderModel``.
+        encoder: a ``T5EncoderModel``, on the device.
         captions: B texts; longer ones are cut at the tokenizer's length.
         device: where the encoder is.
 
@@ -58,50 +90,54 @@ def encode_motion_text(
         (B, L, D) hidden states, and the mask (B, L), true where a token stands. T5 is trained
         with its padding masked, so it is masked here and again where the features are used.
     """
-    tokens = _tokens(tokenizer, captions)
-    mask = device.place(tokens["attention_mask"])
-    hidden: Tensor = encoder(
-        device.place(tokens["input_ids"]), attention_mask=mask
-    ).last_hidden_state
+    ids, mask = _tokens(tokenizer, captions, device)
+    hidden: Tensor = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
     return hidden, mask.bool()
 
 
-def encode_picture(encoder: Any, pictures: Tensor) -> Tensor:
+def encode_picture(encoder: Any, pictures: Tensor, conventions: Conventions) -> Tensor:
     """Encode pictures with a CLIP image encoder.
 
     Args:
         encoder: a ``CLIPVisionModel`` or ``CLIPVisionModelWithProjection``.
         pictures: (B, 3, H, W) in [-1, 1], where the encoder is.
+        conventions: of the encoder.
 
     Returns:
         (B, N, D), the last hidden state: the class token, then one token a patch.
     """
-    hidden: Tensor = encoder(clip_pixels(pictures, encoder.config.image_size)).last_hidden_state
+    pixels = clip_pixels(pictures, encoder.config.image_size, conventions)
+    hidden: Tensor = encoder(pixel_values=pixels).last_hidden_state
     return hidden
 
 
-def clip_pixels(pictures: Tensor, side: int) -> Tensor:
-    """Bring pictures to the size and scale of CLIP image encoders.
+def clip_pixels(pictures: Tensor, side: int, conventions: Conventions) -> Tensor:
+    """Bring pictures to the size and scale that a CLIP image encoder takes.
 
     Args:
         pictures: (B, 3, H, W) in [-1, 1].
         side: of the square that the encoder takes.
+        conventions: of the encoder.
 
     Returns:
         (B, 3, side, side), normalised. The picture is squeezed, not cropped: what moves may be
         at its edge.
     """
-    if pictures.shape[-2:] != (side, side):
-        pictures = F.interpolate(pictures.float(), (side, side), mode="bicubic", antialias=True).to(
-            pictures.dtype
-        )
-    mean = torch.tensor(_CLIP_MEAN, device=pictures.device, dtype=pictures.dtype)
-    std = torch.tensor(_CLIP_STD, device=pictures.device, dtype=pictures.dtype)
-    return (pictures / 2 + 0.5 - mean[:, None, None]) / std[:, None, None]
+    pixels = pictures.float()
+    height, width = pixels.shape[-2:]
+    if height >= side and width >= side:
+        pixels = F.interpolate(pixels, (side, side), mode="area")
+    else:
+        pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
+    mean = torch.tensor(conventions.image_mean, device=pixels.device)[:, None, None]
+    std = torch.tensor(conventions.image_std, device=pixels.device)[:, None, None]
+    return ((pixels / 2 + 0.5 - mean) / std).to(pictures.dtype)
 
 
-def _tokens(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> Any:
-    return tokenizer(
+def _tokens(
+    tokenizer: PreTrainedTokenizerFast, captions: list[str], device: DeviceManager
+) -> tuple[Tensor, Tensor]:
+    tokens = tokenizer(
         captions,
         padding="max_length",
         truncation=True,
@@ -109,17 +145,4 @@ def _tokens(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> Any:
         return_attention_mask=True,
         return_tensors="pt",
     )
-
-
-def unknown_words(tokenizer: PreTrainedTokenizerFast, caption: str) -> list[str]:
-    """Return the words of a caption that a word-level tokenizer lacks, in order, once each.
-
-    Tokenizers that spell unknown words out of pieces (CLIP's and T5's own) know every word.
-    """
-    unknown = tokenizer.unk_token_id
-    if unknown is None or unknown == tokenizer.eos_token_id:
-        return []
-    tokens = tokenizer(caption, add_special_tokens=False, return_offsets_mapping=True)
-    places = zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
-    words = [caption[start:end] for token, (start, end) in places if token == unknown]
-    return list(dict.fromkeys(words))
+    return device.place(tokens["input_ids"]), device.place(tokens["attention_mask"])

@@ -8,6 +8,7 @@ DPM-Solver++ and UniPC end at alpha-bar 2^-24 instead of zero; only ``ddim`` kee
 from __future__ import annotations
 
 import inspect
+import math
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import torch
@@ -159,10 +160,11 @@ class DiffusersSampler(NoiseScheduler):
         expected = trailing_timesteps(self._schedule.num_steps, num_steps)
         self._sampler.set_timesteps(num_steps)
         grid = cast(Tensor, self._sampler.timesteps).cpu().long()
-        if not torch.equal(grid.unique().flip(0), expected):
+        visited = sorted(set(grid.tolist()), reverse=True)
+        if visited != expected.tolist():
             raise StageError(
                 f"scheduler {self._name!r} with steps = {num_steps}: diffusers rounds its spacing "
-                f"to {len(grid.unique())} steps here; take {num_steps - 1} or --scheduler dreamer."
+                f"to {len(visited)} steps here; take {num_steps - 1} or --scheduler dreamer."
             )
         return grid
 
@@ -172,7 +174,7 @@ class DiffusersSampler(NoiseScheduler):
         if not self._sigma_space:
             return latents
         sigma = float(self._sampler.sigmas[0])
-        return latents * (1 + sigma**2) ** 0.5
+        return latents * math.hypot(1.0, sigma)
 
     def scale_input(self, latents: Tensor, t: Tensor) -> Tensor:
         """Return ``latents`` at unit variance."""

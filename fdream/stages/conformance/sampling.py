@@ -31,7 +31,7 @@ def timesteps_descend_from_the_last(subject: Subject) -> None:
         expect(int(grid[0]) == last, f"the first time step is {int(grid[0])}, expected {last}")
         expect(bool((grid[1:] <= grid[:-1]).all()), f"time steps rise: {grid.tolist()}")
         expect(int(grid[-1]) >= 0, f"the last time step is {int(grid[-1])}")
-        count = len(grid.unique())
+        count = len(set(grid.tolist()))
         expect(count == _STEPS, f"{count} different time steps, asked for {_STEPS}")
 
 

@@ -1,0 +1,1 @@
+"""A plugin for fdream, made to be copied."""
