@@ -35,6 +35,7 @@ __all__ = [
     "build",
     "declaration",
     "declared",
+    "load_spec",
     "missing_requirements",
     "options",
     "spec",
@@ -84,7 +85,15 @@ def spec(kind: StageKind, name: str) -> StageSpec:
         StageError: no such stage is installed, or it is disabled.
         PluginError: the declaration is ambiguous, does not import or does not hold.
     """
-    found = declaration(kind, name)
+    return load_spec(declaration(kind, name))
+
+
+def load_spec(found: Declaration) -> StageSpec:
+    """Import the light module a declaration leads to, and hold it to what it declares.
+
+    Raises:
+        PluginError: it does not import, is no spec, or disagrees with its entry point.
+    """
     target = found.entry_point.value
     try:
         loaded = found.entry_point.load()
