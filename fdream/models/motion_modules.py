@@ -17,6 +17,7 @@ from fdream.core.errors import RecipeError, WeightsError
 from fdream.models.base_layout import BaseLayout, Place, read_layout
 from fdream.models.conditions import PreparedCondition, VideoCondition
 from fdream.models.first_frame_condition import FirstFrameCondition
+from fdream.models.motion_text_encoder import with_empty_token
 from fdream.models.noise_schedule import NoiseSchedule
 from fdream.models.pixel_aware_attention import (
     PixelAwareCrossAttention,
@@ -208,8 +209,6 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 pixel_channels or self.layout.level_widths,
             )
         if temporal_attention and motion_text:
-            # Always visible to the temporal layers: it stands for "no caption", and keeps the
-            # softmax defined where every token of a caption is padding.
             self.empty_motion = nn.Parameter(torch.randn(1, 1, motion_width))
         else:
             self.empty_motion = None
@@ -265,6 +264,11 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
             latent_scaling=latent_scaling,
             **options,
         )
+
+    @property
+    def adapter(self) -> TextImageAdapter | None:
+        """The text-image adapter; None where it is switched off."""
+        return self.text_image
 
     def check_base(
         self,
@@ -348,21 +352,18 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Keys and values of the motion caption for each temporal attention, and their mask."""
         if self.empty_motion is None:
             return {}, None
-        text = self.empty_motion.expand(condition.text.shape[0], -1, -1)
-        mask = torch.ones(text.shape[:2], dtype=torch.bool, device=text.device)
-        if condition.motion_text is not None:
-            given = condition.motion_mask
-            if given is None:
-                shape = condition.motion_text.shape[:2]
-                given = torch.ones(shape, dtype=torch.bool, device=text.device)
-            text = torch.cat([text.to(condition.motion_text.dtype), condition.motion_text], dim=1)
-            mask = torch.cat([mask, given.bool()], dim=1)
+        text, mask = with_empty_token(
+            self.empty_motion,
+            condition.text.shape[0],
+            condition.motion_text,
+            condition.motion_mask,
+        )
         keys = {
             name: layer.attention.motion.project(text)
             for name, layer in self.layers.items()
             if layer.attention is not None
         }
-        return keys, mask[:, None, None]
+        return keys, mask
 
 
 def _motion_layer(place: Place, layout: BaseLayout, options: Mapping[str, Any]) -> MotionLayer:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from fdream.models.motion_text_encoder import MotionCrossAttention
 from fdream.models.zero_init import zeroed
 
 
@@ -154,39 +155,3 @@ class TemporalAttention(nn.Module):
         )
         seen = F.scaled_dot_product_attention(q, k, v)
         return self.frames_out(rearrange(seen, "(b s) n f d -> b f s (n d)", b=batch))
-
-
-class MotionCrossAttention(nn.Module):
-    """Attention of all frames and positions to the tokens of the motion caption.
-
-    Args:
-        inner: width of the queries.
-        heads: N, dividing inner.
-        motion_width: Dm of the motion text.
-    """
-
-    def __init__(self, inner: int, heads: int, motion_width: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(inner)
-        self.norm_text = nn.LayerNorm(motion_width)
-        self.to_q = nn.Linear(inner, inner, bias=False)
-        self.to_kv = nn.Linear(motion_width, 2 * inner, bias=False)
-        self.out = nn.Linear(inner, inner)
-
-    def project(self, motion_text: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the caption, once per clip: (B, Lm, Dm) to two (B, N, Lm, d)."""
-        keys, values = rearrange(
-            self.to_kv(self.norm_text(motion_text)),
-            "b l (two n d) -> two b n l d",
-            two=2,
-            n=self.heads,
-        )
-        return keys, values
-
-    def forward(self, tokens: Tensor, keys: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-        """(B, F, S, inner) tokens, keys and values as `project` gives them, to the same shape."""
-        num_frames = tokens.shape[1]
-        q = rearrange(self.to_q(self.norm(tokens)), "b f s (n d) -> b n (f s) d", n=self.heads)
-        seen = F.scaled_dot_product_attention(q, *keys, attn_mask=mask)
-        return self.out(rearrange(seen, "b n (f s) d -> b f s (n d)", f=num_frames))
