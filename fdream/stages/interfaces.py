@@ -132,12 +132,12 @@ class TrainableGenerator(VideoGenerator):
     """A generator whose inner steps are open, as the video objective and free samplers need.
 
     Concrete ones are ``nn.Module`` too.
-
-    Attributes:
-        schedule: the noise schedule it is trained on and sampled with.
     """
 
-    schedule: NoiseSchedule
+    @property
+    @abstractmethod
+    def schedule(self) -> NoiseSchedule:
+        """The noise schedule it is trained on and sampled with."""
 
     @abstractmethod
     def encode(self, frames: Tensor) -> Tensor:
@@ -205,7 +205,7 @@ class FlowSupervisor(ABC):
 
     @abstractmethod
     def loss(self, prediction: Prediction, target: FlowTarget, t: Tensor) -> Tensor:
-        """Return the flow loss, a scalar.
+        """Return the flow loss, a scalar, before the weight the objective gives it.
 
         Args:
             prediction: of ``TrainableGenerator.predict``, with its taps.

@@ -34,7 +34,7 @@ _PICTURES: Final[tuple[Check, ...]] = (
     pictures.progress_is_reported,
     pictures.it_describes_itself,
     weights.weights_are_on_the_device,
-    weights.weights_survive_a_file,
+    pictures.weights_survive_a_file,
 )
 
 CHECKS: Final[dict[StageKind, tuple[Check, ...]]] = {

@@ -38,6 +38,7 @@ class PredictNetOptions(StageOptions):
     pairs: Literal["single", "concat"] = Field(
         "single", description="features of frame i alone, or of frames i and i+1"
     )
+    hidden: int = Field(64, ge=1, description="channels inside PredictNet")
 
 
 class TeacherOptions(PredictNetOptions):
@@ -45,6 +46,9 @@ class TeacherOptions(PredictNetOptions):
 
     preset: Literal["ultrafast", "fast", "medium"] = Field(
         "medium", description="OpenCV DIS preset: speed against accuracy"
+    )
+    prefer_exact: bool = Field(
+        True, description="use the data's exact flow where it has one, and DIS elsewhere"
     )
 
 

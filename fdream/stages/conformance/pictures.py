@@ -21,6 +21,7 @@ from fdream.stages.conformance.subject import (
     expect_equal,
     expect_frames,
 )
+from fdream.stages.conformance.weights import expect_reloads
 from fdream.stages.interfaces import SampleOptions, TrainableGenerator
 
 CAPTIONS: Final = ["a red ball on a green field", "a boat on the sea"]
@@ -59,6 +60,15 @@ def a_batch_may_be_split(subject: Subject) -> None:
     together = make(subject, [0, 1])
     apart = np.concatenate([make(subject, [0]), make(subject, [1])])
     expect_close_frames(together, apart, "in a batch and alone")
+
+
+def weights_survive_a_file(subject: Subject) -> None:
+    """Weights saved as safetensors load strictly into a fresh stage, which makes the same."""
+    expected = make(subject, [0])
+    other = Subject(subject.kind, subject.name, subject.options, subject.device)
+    make(other, [0])  # components may load on first use
+    expect_reloads(subject.stage, other.stage)
+    expect_equal(expected, make(other, [0]), "after reloading its weights it makes other frames")
 
 
 def progress_is_reported(subject: Subject) -> None:

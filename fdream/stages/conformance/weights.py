@@ -18,12 +18,6 @@ def weights_are_on_the_device(subject: Subject) -> None:
     expect_placed(subject, subject.stage)
 
 
-def weights_survive_a_file(subject: Subject) -> None:
-    """A state dict written as safetensors loads strictly into a fresh stage, and is the same."""
-    other = subject.another()
-    expect_reloads(subject.stage, other)
-
-
 def expect_placed(subject: Subject, stage: Any) -> None:
     """Require parameters and buffers on the subject's device."""
     wanted = subject.device.torch_device.type
