@@ -1,0 +1,69 @@
+"""What the terminal shows. Only this module draws with rich, and only it writes results as text.
+
+Prompts, paths and metadata may come from strangers: control characters are shown as escapes, and
+nothing is ever parsed as rich markup.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fdream.core.report import printable
+
+
+def line(text: str) -> None:
+    """Write one line of result to stdout."""
+    sys.stdout.write(printable(text) + "\n")
+
+
+def as_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Write a result to stdout as JSON: ASCII only, so that any pipe carries it."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write a table to stdout: drawn on a terminal, tab-separated and whole elsewhere.
+
+    Args:
+        columns: headings; not written where the table is for a program.
+        rows: cells, one for each column.
+    """
+    cells = [
+        [printable(cell).replace("\t", " ").replace("\n", " ") for cell in row] for row in rows
+    ]
+    if not sys.stdout.isatty():
+        for row in cells:
+            sys.stdout.write("\t".join(row) + "\n")
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for row in cells:
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console(file=sys.stdout).print(drawn)
+
+
+def error(message: str) -> None:
+    """Write an error to stderr: in a panel on a terminal, as plain lines elsewhere."""
+    if not sys.stderr.isatty():
+        sys.stderr.write(f"fdream: error: {printable(message)}\n")
+        return
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
+    panel = Panel(Text(printable(message)), title="error", title_align="left", border_style="red")
+    Console(file=sys.stderr).print(panel)
+
+
+def _one_line(cell: str) -> str:
+    """Keep a cell from being taken for two, or for two rows."""
+    return printable(cell).replace("\t", " ").replace("\n", " ")
