@@ -42,8 +42,9 @@ app = typer.Typer(
 )
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(recipes.app, name="recipes")
-app.add_typer(config.app, name="config")
+app.add_typer(plugins.app, name="plugins")
 app.command()(doctor.doctor)
+app.add_typer(config.app, name="config")
 
 
 class Terminated(BaseException):
