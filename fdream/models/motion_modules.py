@@ -40,11 +40,11 @@ POCKET_OPTIONS: dict[str, Any] = {
     "pixel_patch": 4,
     "pixel_stem_channels": [64, 64],
     "pixel_aware_channels": 64,
-    "pixel_aware_layers": "last",
+    "pixel_aware_layers": "every",
     "temporal_conv_channels": [48, 96, 128],
     "temporal_attention_channels": [64, 96, 128],
     "temporal_attention_layers": "last",
-    "temporal_feed_forward": 2.0,
+    "temporal_feed_forward": 4.0,
 }
 
 

@@ -90,14 +90,19 @@ def make_base(family: str, seed: int = 0, **changes) -> UNet2DConditionModel:
     return base.eval()
 
 
-def make_schedule(family: str) -> NoiseSchedule:
-    config = POCKET_SCHEDULER_CONFIG if family in ("pocket", "sd21") else SD_SCHEDULER_CONFIG
-    return NoiseSchedule.from_config(config)
+def make_schedule(family: str, *, zero: bool = True) -> NoiseSchedule:
+    """The family's own kind of table; `zero` false leaves a v base its residual signal."""
+    if family in ("pocket", "sd21"):
+        return NoiseSchedule.from_config(POCKET_SCHEDULER_CONFIG | {"rescale_betas_zero_snr": zero})
+    return NoiseSchedule.from_config(SD_SCHEDULER_CONFIG)
 
 
-def make_motion(base, family: str = "pocket", seed: int = 1, **options) -> MotionModules:
+def make_motion(
+    base, family: str = "pocket", seed: int = 1, schedule: NoiseSchedule | None = None, **options
+) -> MotionModules:
     torch.manual_seed(seed)
-    return MotionModules.for_base(base, make_schedule(family), **(SMALL | options))
+    schedule = schedule or make_schedule(family)
+    return MotionModules.for_base(base, schedule, **(SMALL | options))
 
 
 def make_condition(base, batch: int = 2, size=(8, 8), seed: int = 2) -> VideoCondition:
