@@ -1,0 +1,148 @@
+"""Training runs: a recipe becomes an objective, a run folder and the loop between them."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import BaseModel, ValidationError
+
+from fdream.core.errors import RecipeError
+from fdream.core.recipe import Recipe
+from fdream.core.recipe_io import LoadedRecipe, Problem, problems_in
+from fdream.models.bundle import Bundle
+from fdream.stages import registry
+from fdream.training.loop import RunFolder, TrainingLoop
+from fdream.training.objective import Objective
+from fdream.training.objectives.autoencoder import AutoencoderObjective
+from fdream.training.objectives.contrastive import ContrastiveObjective
+from fdream.training.objectives.image import ImageObjective
+from fdream.training.objectives.video import VideoObjective
+from fdream.training.pictures import ClipSource, SpriteWorldOptions, StillSource
+
+if TYPE_CHECKING:
+    from fdream.core.device import DeviceManager
+    from fdream.core.report import Reporter
+    from fdream.training.checkpoints import Progress
+
+_OBJECTIVES: dict[str, type[Objective]] = {
+    "autoencoder": AutoencoderObjective,
+    "contrastive": ContrastiveObjective,
+    "image": ImageObjective,
+    "video": VideoObjective,
+}
+
+
+def check_recipe(recipe: Recipe) -> Iterable[Problem]:
+    """Find what a recipe's free tables get wrong, before anything is rendered or loaded."""
+    if recipe.data.source != "spriteworld":
+        yield Problem(("data", "source"), "the sources are: spriteworld", recipe.data.source)
+    yield from _table_problems(SpriteWorldOptions, recipe.data.options, ("data", "options"))
+    options = _OBJECTIVES[recipe.train.objective].Options
+    yield from _table_problems(options, recipe.objective, ("objective",))
+    if recipe.train.objective != "autoencoder" and recipe.train.init_from is None:
+        yield Problem(
+            ("train", "init_from"),
+            f"objective {recipe.train.objective!r} starts from a bundle; give a bundle or run folder",
+        )
+
+
+def run_training(
+    loaded: LoadedRecipe, device: DeviceManager, reporter: Reporter
+) -> tuple[RunFolder, Progress]:
+    """Train what a recipe describes, resuming its run folder if there is one.
+
+    Returns:
+        The run folder, and how far the run has come.
+
+    Raises:
+        RecipeError: the folder holds a run of another recipe.
+        WeightsError: ``init_from`` holds no bundle.
+        Stopped: a signal asked the run to stop; it was saved first.
+    """
+    recipe = loaded.recipe
+    folder = RunFolder(Path(recipe.output_folder()))
+    _claim(folder, loaded, device)
+    # Fresh weights are drawn from torch's global generator; everything later has its own.
+    torch.manual_seed(recipe.run.seed)
+    objective = build_objective(recipe, device)
+    progress = TrainingLoop(objective, recipe.train, folder, recipe.run.seed, reporter).run()
+    return folder, progress
+
+
+def build_objective(recipe: Recipe, device: DeviceManager) -> Objective:
+    """Join data, base bundle and stages to the objective a recipe names."""
+    data = SpriteWorldOptions.model_validate(recipe.data.options)
+    stills = StillSource(data, recipe.data.validation, recipe.run.seed)
+    base = None if recipe.train.init_from is None else Bundle.open(recipe.train.init_from)
+    kind = _OBJECTIVES[recipe.train.objective]
+    options: Any = kind.Options.model_validate(recipe.objective)
+    if kind is AutoencoderObjective:
+        return AutoencoderObjective(options, stills)
+    assert base is not None, "check_recipe asks for init_from"
+    if kind is ContrastiveObjective:
+        return ContrastiveObjective(options, stills, base)
+    if kind is ImageObjective:
+        return ImageObjective(options, stills, base, device)
+    choice = recipe.stages.supervisor
+    supervisor: Any = registry.build("supervisor", choice.use, choice.options, device=device)
+    clips = ClipSource(data, recipe.data.validation, recipe.run.seed)
+    return VideoObjective(options, clips, base, supervisor, device)
+
+
+def _table_problems(
+    model: type[BaseModel], table: dict[str, Any], location: tuple[str, ...]
+) -> Iterable[Problem]:
+    try:
+        model.model_validate(table)
+    except ValidationError as error:
+        yield from problems_in(error, location)
+
+
+def _claim(folder: RunFolder, loaded: LoadedRecipe, device: DeviceManager) -> None:
+    """Write down what the run is, or make sure that the folder's run is this one."""
+    folder.root.mkdir(parents=True, exist_ok=True)
+    resolved = folder.root / "recipe.resolved.toml"
+    text = loaded.toml()
+    if resolved.is_file() and _identity(resolved.read_text(encoding="utf-8")) != _identity(text):
+        raise RecipeError(
+            f"run.output = {str(folder.root)!r}: the folder holds a run of another recipe "
+            "(see recipe.resolved.toml there); choose another folder with -s run.output=FOLDER, or remove it."
+        )
+    resolved.write_text(text, encoding="utf-8")
+    facts = {
+        "schema": 1,
+        "versions": {
+            name: version(name) for name in ("fdream", "torch", "diffusers", "transformers")
+        },
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "device": device.describe(),
+        "seed": loaded.recipe.run.seed,
+    }
+    (folder.root / "run.json").write_text(
+        json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+    )
+
+
+def _identity(resolved: str) -> str:
+    """Leave out what may change between sessions of one run: its length, its pace and its reports."""
+    free = (
+        "steps",
+        "minutes",
+        "log_every",
+        "eval_every",
+        "sample_every",
+        "save_every",
+        "save_minutes",
+        "device",
+        "threads",
+        "compile",
+    )
+    return "\n".join(line for line in resolved.splitlines() if line.split(" ")[0] not in free)

@@ -1,0 +1,1 @@
+"""What can be trained: the autoencoder, the contrastive pair, the image base and the video generator."""

@@ -1,0 +1,91 @@
+"""Train the patch autoencoder: closed-form start, then a convolutional correction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fdream.core.report import Reporter
+from fdream.models.patch_autoencoder import PatchAutoencoder
+from fdream.stages.builtin.pixels import to_unit
+from fdream.training.objective import Objective, ObjectiveOptions
+from fdream.training.pictures import StillSource, contact_sheet, psnr
+
+
+class AutoencoderOptions(ObjectiveOptions):
+    patch: int = 8
+    latent_channels: int = 16
+    width: int = 96
+    depth: int = 3
+    scale_power: float = 0.45
+    fit_pictures: int = 1024
+    """Pictures for the closed-form start."""
+    edge_weight: float = 0.5
+    """Weight of the L1 loss on differences of neighbouring pixels: squared error alone blurs outlines."""
+    latent_noise: float = 0.05
+    """Noise on the latents while decoding, so that the decoder forgives the sampler's last errors."""
+
+
+class AutoencoderObjective(Objective):
+    """Reconstruct stills: squared error plus L1 on edges."""
+
+    Options = AutoencoderOptions
+
+    def __init__(self, options: AutoencoderOptions, stills: StillSource) -> None:
+        self.options = options
+        self.stills = stills
+        self.vae = PatchAutoencoder(
+            patch=options.patch,
+            latent_channels=options.latent_channels,
+            width=options.width,
+            depth=options.depth,
+        )
+        self.modules = {"vae": self.vae}
+
+    def prepare(self, cache: Path, reporter: Reporter) -> None:
+        reporter.say("fitting the patches in closed form")
+        self.vae.fit_patches(self._pictures(range(self.options.fit_pictures)))
+        self.held_out = to_unit(self.stills.held_out_frames())
+
+    def loss(
+        self, step: int, batch_size: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        pictures = self._pictures(range(step * batch_size, (step + 1) * batch_size))
+        latents = self.vae.encode(pictures)
+        noise = torch.randn(latents.shape, generator=generator)
+        drawn = self.vae.decode(latents + self.options.latent_noise * noise)
+        square = F.mse_loss(drawn, pictures)
+        edges = F.l1_loss(drawn.diff(dim=-1), pictures.diff(dim=-1)) + F.l1_loss(
+            drawn.diff(dim=-2), pictures.diff(dim=-2)
+        )
+        # The latents' mean square is held at one, so that the schedule means the same all through training.
+        drift = (latents.square().mean() - 1).square()
+        loss = square + 0.1 * self.options.edge_weight * edges + 0.1 * drift
+        return loss, {
+            "psnr": psnr(square),
+            "edges": edges.item(),
+            "latent_rms": latents.square().mean().sqrt().item(),
+        }
+
+    def validate(self) -> dict[str, float]:
+        drawn = self.vae(self.held_out).clamp(-1, 1)
+        return {"psnr": psnr(F.mse_loss(drawn, self.held_out))}
+
+    def sheet(self) -> np.ndarray:
+        pictures = self.held_out[:8]
+        return contact_sheet([pictures, self.vae(pictures)])
+
+    def components(self) -> Mapping[str, Any]:
+        return {"vae": self.vae}
+
+    def information(self) -> Mapping[str, Any]:
+        return {"name": "autoencoder", **self.stills.information()}
+
+    def _pictures(self, indices: range) -> Tensor:
+        return to_unit(np.stack([self.stills.draw(i).frame for i in indices]))

@@ -1,0 +1,186 @@
+"""Train a text-to-image base on latents of stills, in the schedule that the video stage will use.
+
+The base is a plain ``UNet2DConditionModel``, trained with v-prediction and zero terminal SNR from its
+first step: once frozen it cannot learn another schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor
+from torch.nn import functional as F
+
+from fdream.core.device import DeviceManager
+from fdream.core.report import Reporter
+from fdream.core.seeds import initial_noise
+from fdream.data.spriteworld.captions import article
+from fdream.data.spriteworld.chance import Chance
+from fdream.data.spriteworld.scenes import SCENES
+from fdream.data.spriteworld.world import Description
+from fdream.models.bundle import Bundle
+from fdream.models.noise_schedule import NoiseSchedule
+from fdream.stages.builtin.condition_tokens import Conventions, encode_text
+from fdream.stages.builtin.dreamer_scheduler import DreamerSampler
+from fdream.stages.builtin.pixels import to_unit
+from fdream.stages.builtin.sampling import sample_latents
+from fdream.training.array_cache import cached_array
+from fdream.training.objective import Objective, ObjectiveOptions
+from fdream.training.pictures import StillSource, contact_sheet
+
+
+class ImageOptions(ObjectiveOptions):
+    channels: tuple[int, ...] = (64, 96, 128)
+    layers: int = 2
+    heads: int = 4
+    stills: int = 48_000
+    """Different pictures; their latents are computed once."""
+    density: str = "logit_normal(-0.2,1.2)"
+    """Of t in training. Ours: what a picture shows is decided in the middle of the schedule."""
+    sheet_steps: int = 20
+    sheet_guidance: float = 3.0
+
+
+class ImageObjective(Objective):
+    """Denoise latents of stills under whole, halved, partial and empty captions."""
+
+    Options = ImageOptions
+
+    def __init__(
+        self, options: ImageOptions, stills: StillSource, base: Bundle, device: DeviceManager
+    ) -> None:
+        self.options = options
+        self.stills = stills
+        self.base = base
+        self.device = device
+        self.schedule = NoiseSchedule.pocket()
+        self.vae = base.load("vae")
+        self.tokenizer = base.load("tokenizer")
+        self.text_encoder = base.load("text_encoder")
+        for frozen in (self.vae, self.text_encoder):
+            frozen.requires_grad_(False)
+        self.unet = base.load("unet") if base.has("unet") else self._new_unet()
+        self.unet.train()
+        self.modules = {"unet": self.unet}
+
+    def prepare(self, cache: Path, reporter: Reporter) -> None:
+        key = {"vae": self.base.hash, "stills": self.options.stills, **self.stills.information()}
+        reporter.say(f"latents of {self.options.stills} stills")
+        self.latents = cached_array(
+            cache / "latents", key, self.options.stills, self._encode, reporter
+        )
+        held_out = self.stills.held_out()
+        self.held_out_captions = [still.pair.appearance for still in held_out]
+        self.held_out_pictures = to_unit(np.stack([still.frame for still in held_out]))
+        with torch.no_grad():
+            self.held_out_latents = self.vae.encode(self.held_out_pictures)
+
+    def loss(
+        self, step: int, batch_size: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        rows = torch.randint(len(self.latents), (batch_size,), generator=generator)
+        clean = torch.from_numpy(self.latents[rows.numpy()]).float()
+        captions = [self._caption(int(row), step) for row in rows]
+        noise = torch.randn(clean.shape, generator=generator)
+        t = self.schedule.sample_t(batch_size, generator, self.options.density)
+        return self._denoise(self.unet, clean, captions, noise, t), {}
+
+    def validate(self) -> dict[str, float]:
+        count = len(self.held_out_captions)
+        noise = initial_noise(tuple(self.held_out_latents.shape[1:]), range(count))
+        t = torch.linspace(20, self.schedule.num_steps - 1, count).long()
+        # forward, not the module: a compiled call would compile again for this batch size.
+        return {
+            "loss": self._denoise(
+                self.unet.forward, self.held_out_latents, self.held_out_captions, noise, t
+            ).item()
+        }
+
+    def sheet(self) -> np.ndarray:
+        captions = self.held_out_captions[:16]
+        noise = initial_noise(tuple(self.held_out_latents.shape[1:]), range(len(captions)))
+        text, empty = self._text(captions), self._text([""] * len(captions))
+        latents = sample_latents(
+            DreamerSampler(self.schedule),
+            noise,
+            lambda x, t: self.unet.forward(x, t, encoder_hidden_states=text).sample,
+            lambda x, t: self.unet.forward(x, t, encoder_hidden_states=empty).sample,
+            steps=self.options.sheet_steps,
+            guidance=self.options.sheet_guidance,
+        )
+        real, drawn = self.held_out_pictures[:16], self.vae.decode(latents)
+        return contact_sheet([real[:8], drawn[:8], real[8:], drawn[8:]])
+
+    def components(self) -> Mapping[str, Any]:
+        carried = {name: self.base.folder(name) for name in self.base.component_names}
+        return {**carried, "unet": self.unet, "scheduler": self.schedule}
+
+    def information(self) -> Mapping[str, Any]:
+        return {**self.base.information, "name": "image"}
+
+    def _new_unet(self) -> UNet2DConditionModel:
+        options = self.options
+        channels = self.vae.config.latent_channels
+        width = self.text_encoder.config.hidden_size
+        blocks = len(options.channels)
+        return UNet2DConditionModel(
+            sample_size=self.stills.options.size[0] // self.vae.config.patch,
+            in_channels=channels,
+            out_channels=channels,
+            block_out_channels=options.channels,
+            layers_per_block=options.layers,
+            # Attention to words on the finest grid costs much and decides little: what stands where is
+            # settled on the coarser ones, and the pooled caption reaches every ResNet.
+            down_block_types=("DownBlock2D", *["CrossAttnDownBlock2D"] * (blocks - 1)),
+            up_block_types=(*["CrossAttnUpBlock2D"] * (blocks - 1), "UpBlock2D"),
+            cross_attention_dim=width,
+            attention_head_dim=options.heads,
+            norm_num_groups=16,
+            resnet_time_scale_shift="scale_shift",
+            addition_embed_type="text",
+            encoder_hid_dim=None,
+            addition_embed_type_num_heads=options.heads,
+        )
+
+    def _denoise(
+        self,
+        network: Callable[..., Any],
+        clean: Tensor,
+        captions: list[str],
+        noise: Tensor,
+        t: Tensor,
+    ) -> Tensor:
+        noisy = self.schedule.add_noise(clean, noise, t)
+        output = network(noisy, t, encoder_hidden_states=self._text(captions)).sample
+        return F.mse_loss(output.float(), self.schedule.target(clean, noise, t))
+
+    @torch.no_grad()
+    def _text(self, captions: list[str]) -> Tensor:
+        return encode_text(self.tokenizer, self.text_encoder, captions, self.device, Conventions())
+
+    @torch.no_grad()
+    def _encode(self, rows: range) -> np.ndarray:
+        frames = np.stack([self.stills.draw(row).frame for row in rows])
+        return self.vae.encode(to_unit(frames)).to(torch.float16).numpy()
+
+    def _caption(self, row: int, step: int) -> str:
+        return partial_caption(self.stills.words(row), Chance(f"caption/{row}/{step}"))
+
+
+def partial_caption(still: Description, chance: Chance) -> str:
+    """Word a still as people do, or as guidance needs: whole, appearance, a part of it, or nothing."""
+    draw = chance.between(0, 1)
+    if draw < 0.45:
+        return still.caption
+    if draw < 0.74:
+        return still.pair.appearance
+    if draw < 0.82:
+        return article(still.facts.thing)
+    if draw < 0.90:
+        return chance.pick(SCENES[still.facts.scene])
+    return ""

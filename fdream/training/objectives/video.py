@@ -1,0 +1,305 @@
+"""Train the video generator: only our motion modules move, the spatial network stays as it is.
+
+The loss is the denoising error in the base's own parametrisation on every frame, plus the flow loss of
+the supervisor. Clips are rendered and encoded once; each step takes them whole, or every other frame at
+half the frame rate, which shows a short clip the whole motion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fdream.core.captions import CaptionPair
+from fdream.core.device import DeviceManager
+from fdream.core.report import Reporter
+from fdream.core.seeds import initial_noise
+from fdream.data.spriteworld.captions import article
+from fdream.data.spriteworld.chance import Chance
+from fdream.data.spriteworld.scenes import SCENES
+from fdream.data.spriteworld.world import Description
+from fdream.models.bundle import Bundle
+from fdream.models.conditions import FlowTarget, VideoCondition
+from fdream.models.latents import latent_scaling
+from fdream.models.motion_modules import MotionModules
+from fdream.models.motion_text_encoder import fresh_motion_encoder
+from fdream.stages.builtin.dreamer_generator import DreamerGenerator
+from fdream.stages.builtin.pixels import to_unit
+from fdream.stages.interfaces import FlowSupervisor, SampleOptions
+from fdream.training.array_cache import cached_array
+from fdream.training.objective import Objective, ObjectiveOptions
+from fdream.training.pictures import ClipSource, contact_sheet
+
+
+class VideoOptions(ObjectiveOptions):
+    clips: int = 6000
+    """Different clips; their latents and flow are computed once."""
+    frames: int = 8
+    """Frames of a training sample; taken from the clip with the stride that spans it."""
+    flow_weight: float = 0.1
+    text_dropout: float = 0.15
+    """Share of samples that lose both captions, so that guidance means something."""
+    image_dropout: float = 0.1
+    """Share of samples that lose their image tokens; the first frame's latent and pixels stay."""
+    density: str = "logit_normal(0.2,1.2)"
+    """Of t. Ours: a strong condition leaves motion to be decided at high noise."""
+    motion: dict[str, Any] = {}
+    """Options of ``MotionModules`` by name."""
+    motion_text_layers: int = 2
+    sheet_steps: int = 15
+    sheet_guidance: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClipBatch:
+    """What a training step needs of its clips.
+
+    Attributes:
+        latents: (B, C, F, h, w).
+        first_frame: (B, 3, H, W) in [-1, 1].
+        target: flow and visibility on the latent grid, displacements in pixels of the frame.
+        pairs: one caption pair a clip.
+        fps: (B,).
+    """
+
+    latents: Tensor
+    first_frame: Tensor
+    target: FlowTarget
+    pairs: list[CaptionPair]
+    fps: Tensor
+
+
+class VideoObjective(Objective):
+    """Denoise clips under their first frame and caption halves, and hold the features to the flow."""
+
+    Options = VideoOptions
+
+    def __init__(
+        self,
+        options: VideoOptions,
+        clips: ClipSource,
+        base: Bundle,
+        supervisor: FlowSupervisor,
+        device: DeviceManager,
+    ) -> None:
+        self.options = options
+        self.clips = clips
+        self.base = base
+        self.device = device
+        self.motion = base.load("motion") if base.has("motion") else self._new_motion()
+        self.generator = DreamerGenerator.assemble(base, self.motion, device=device)
+        self.network = self.generator.network
+        self._place_motion_text()
+        self.vae = self.generator._part("vae").requires_grad_(False)
+        for name in ("text_encoder", "image_encoder"):
+            self.generator._part(name).requires_grad_(False)
+        self.supervisor = supervisor
+        spatial_widths = [self._width(block) for block in self.network.spatial.up_blocks[-2:]]
+        supervisor.attach(spatial_widths, self.generator.schedule)
+        self.modules = {
+            "motion": self.motion.train(),
+            "motion_text_encoder": self.motion_text_encoder.train(),
+        }
+        if isinstance(supervisor, nn.Module) and any(True for _ in supervisor.parameters()):
+            self.modules["supervisor"] = supervisor.train()
+
+    def prepare(self, cache: Path, reporter: Reporter) -> None:
+        options = self.options
+        key = {"base": self.base.hash, "clips": options.clips, **self.clips.information()}
+        reporter.say(f"latents and flow of {options.clips} clips")
+        self.latents = cached_array(
+            cache / "clip-latents", key, options.clips, self._encode_rows, reporter
+        )
+        flow_key = {**key, "sample_frames": options.frames, "stride": self._stride}
+        self.flow = cached_array(
+            cache / "clip-flow", flow_key, options.clips, self._flow_rows, reporter
+        )
+        held_out = self.clips.held_out()
+        self.held_out = [(c.frames, CaptionPair(c.caption, c.pair.motion)) for c in held_out]
+        frames = np.stack([frames for frames, _ in self.held_out])
+        with torch.no_grad():
+            self.held_out_latents = torch.cat(
+                [self._encode(part) for part in np.array_split(frames, max(1, len(frames) // 8))]
+            )
+
+    def loss(
+        self, step: int, batch_size: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        batch = self._batch(step, batch_size, generator)
+        condition = self._condition(batch)
+        drop = torch.rand(2, batch_size, generator=generator)
+        empty = self._condition_text([CaptionPair("", "")])
+        condition = condition.drop_text(
+            drop[0] < self.options.text_dropout,
+            empty["text"],
+            empty.get("motion_text"),
+            empty.get("motion_mask"),
+        ).drop_image(drop[1] < self.options.image_dropout)
+        noise = torch.randn(batch.latents.shape, generator=generator)
+        t = self.generator.schedule.sample_t(batch_size, generator, self.options.density)
+        schedule = self.generator.schedule
+        prediction = self.generator.predict(
+            schedule.add_noise(batch.latents, noise, t), t, condition
+        )
+        denoising = F.mse_loss(prediction.output.float(), schedule.target(batch.latents, noise, t))
+        flow = self.supervisor.loss(prediction, batch.target, t)
+        return denoising + self.options.flow_weight * flow, {
+            "denoising": denoising.item(),
+            "flow": flow.item(),
+        }
+
+    def validate(self) -> dict[str, float]:
+        total, parts = 0.0, max(1, len(self.held_out) // 8)
+        times = torch.linspace(20, self.generator.schedule.num_steps - 1, len(self.held_out)).long()
+        for rows in np.array_split(np.arange(len(self.held_out)), parts):
+            latents = self._strided(self.held_out_latents[rows])
+            t = times[rows]
+            noise = initial_noise(tuple(latents.shape[1:]), [int(r) for r in rows])
+            first = to_unit(np.stack([self.held_out[r][0][0] for r in rows]))
+            fps = torch.full((len(rows),), self.clips.options.fps / self._stride)
+            condition = self.generator.condition(first, [self.held_out[r][1] for r in rows], fps)
+            schedule = self.generator.schedule
+            output = self.generator.predict(
+                schedule.add_noise(latents, noise, t), t, condition
+            ).output
+            total += F.mse_loss(output, schedule.target(latents, noise, t)).item() * len(rows)
+        return {"loss": total / len(self.held_out)}
+
+    def sheet(self) -> np.ndarray:
+        shown = self.held_out[:6]
+        frames = np.stack([f[0] for f, _ in shown])
+        self.network.eval()
+        video = self.generator.animate(
+            frames,
+            [pair for _, pair in shown],
+            self.options.frames,
+            self.clips.options.fps / self._stride,
+            list(range(len(shown))),
+            SampleOptions(steps=self.options.sheet_steps, guidance=self.options.sheet_guidance),
+        )
+        rows: list[Tensor] = []
+        for (real, _), drawn in zip(shown, video, strict=True):
+            rows += [to_unit(real[:: self._stride]), to_unit(drawn)]
+        return contact_sheet(rows)
+
+    def components(self) -> Mapping[str, Any]:
+        own = {"motion", "motion_text_encoder", "motion_tokenizer"}
+        carried = {
+            name: self.base.folder(name) for name in self.base.component_names if name not in own
+        }
+        return {
+            **carried,
+            "motion": self.motion,
+            "motion_text_encoder": self.motion_text_encoder,
+            "motion_tokenizer": self.base.load("tokenizer"),
+        }
+
+    def information(self) -> Mapping[str, Any]:
+        return {**self.base.information, "name": "video"}
+
+    @property
+    def _stride(self) -> int:
+        return max(1, self.clips.options.frames // self.options.frames)
+
+    def _strided(self, video: Tensor) -> Tensor:
+        """Take a sample's frames from a whole clip (B, C, F, h, w)."""
+        return video[:, :, :: self._stride][:, :, : self.options.frames]
+
+    def _batch(self, step: int, batch_size: int, generator: torch.Generator) -> ClipBatch:
+        rows = torch.randint(len(self.latents), (batch_size,), generator=generator).numpy()
+        order = np.sort(rows)
+        latents = self._strided(torch.from_numpy(self.latents[order]).float())
+        packed = torch.from_numpy(self.flow[order]).float()
+        pairs = [
+            clip_caption(self.clips.words(int(row)), Chance(f"clip/{row}/{step}")) for row in order
+        ]
+        return ClipBatch(
+            latents=latents,
+            first_frame=to_unit(np.stack([self.clips.first_frame(int(row)) for row in order])),
+            target=FlowTarget(flow=packed[:, :2], visibility=packed[:, 2:]),
+            pairs=pairs,
+            fps=torch.full((batch_size,), self.clips.options.fps / self._stride),
+        )
+
+    def _condition(self, batch: ClipBatch) -> VideoCondition:
+        return self.generator.condition(batch.first_frame, batch.pairs, batch.fps)
+
+    def _condition_text(self, pairs: list[CaptionPair]) -> dict[str, Tensor]:
+        return self.generator._caption_tokens(pairs)
+
+    @torch.no_grad()
+    def _encode(self, frames: np.ndarray) -> Tensor:
+        count = frames.shape[1]
+        coded = self.vae.encode(to_unit(rearrange(frames, "b f h w c -> (b f) h w c")))
+        return rearrange(coded, "(b f) c h w -> b c f h w", f=count)
+
+    def _encode_rows(self, rows: range) -> np.ndarray:
+        return (
+            self._encode(np.stack([self.clips.draw(r).frames for r in rows]))
+            .to(torch.float16)
+            .numpy()
+        )
+
+    def _flow_rows(self, rows: range) -> np.ndarray:
+        """Flow over the strided frames and its visibility, on the latent grid: (N, 3, F - 1, h, w)."""
+        packed = []
+        for row in rows:
+            clip = self.clips.draw(row, self._stride)
+            flow = torch.from_numpy(clip.flow)[: self.options.frames - 1]
+            seen = torch.from_numpy(clip.visible)[: self.options.frames - 1, ..., None].float()
+            planes = rearrange(torch.cat([flow, seen], -1), "f h w c -> f c h w")
+            packed.append(
+                rearrange(F.avg_pool2d(planes, self.vae.config.patch), "f c h w -> c f h w")
+            )
+        return torch.stack(packed).to(torch.float16).numpy()
+
+    def _new_motion(self) -> MotionModules:
+        unet, schedule = self.base.load("unet"), self.base.load("scheduler")
+        return MotionModules.for_base(
+            unet,
+            schedule,
+            latent_scaling=latent_scaling(self.base.load("vae")),
+            **self.options.motion,
+        )
+
+    def _place_motion_text(self) -> None:
+        """Give the generator a motion encoder of the bundle, or a fresh one, and keep hold of it."""
+        tokenizer = self.base.load("tokenizer")
+        if self.base.has("motion_text_encoder"):
+            self.motion_text_encoder = self.base.load("motion_text_encoder")
+        else:
+            self.motion_text_encoder = fresh_motion_encoder(
+                len(tokenizer), self.motion.config.motion_width, self.options.motion_text_layers
+            )
+        self.generator.add_module("motion_text_encoder", self.motion_text_encoder)
+        self.generator._tokenizers["motion_tokenizer"] = tokenizer
+
+    @staticmethod
+    def _width(block: nn.Module) -> int:
+        return int(block.resnets[-1].out_channels)  # type: ignore[index, union-attr]
+
+
+def clip_caption(shown: Description, chance: Chance) -> CaptionPair:
+    """Word a clip for training: whole, halved, or with only a part said.
+
+    The appearance side sees the whole caption as often as its half, for splitter ``whole`` gives both
+    sides the whole one; the motion side likewise.
+    """
+    appearance = chance.pick(
+        (
+            shown.caption,
+            shown.pair.appearance,
+            article(shown.facts.thing),
+            chance.pick(SCENES[shown.facts.scene]),
+        )
+    )
+    motion = chance.pick((shown.caption, shown.caption, shown.pair.motion))
+    return CaptionPair(appearance, motion)

@@ -1,0 +1,116 @@
+"""Pictures for training: SpriteWorld's stills and clips by index, and sheets to look at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from einops import rearrange
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from fdream.core.sizes import Size
+from fdream.data.spriteworld.chance import Chance
+from fdream.data.spriteworld.sprites import SpriteSet
+from fdream.data.spriteworld.world import Clip, Description, SpriteWorld, Still
+from fdream.stages.builtin.pixels import to_uint8
+
+HELD_OUT_SEED = 1_000_000_000
+"""First seed of held-out clips; training seeds stay far below."""
+
+
+class SpriteWorldOptions(BaseModel):
+    """The ``[data.options]`` of ``source = "spriteworld"``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sprites: SpriteSet = "noto"
+    size: tuple[int, int] = (128, 128)
+    """(height, width) in pixels."""
+    frames: int = 16
+    fps: float = 8.0
+    degraded: bool = False
+
+    def world(self, split: str) -> SpriteWorld:
+        return SpriteWorld(
+            cast=self.sprites,
+            size=Size(*self.size),
+            frames=self.frames,
+            split=split,
+            degraded=self.degraded,  # type: ignore[arg-type]
+        )
+
+
+class _Source:
+    """SpriteWorld's clips by index: training ones by number, held-out ones all at once."""
+
+    def __init__(self, options: SpriteWorldOptions, validation: int, seed: int = 0) -> None:
+        self.options = options
+        self.validation = validation
+        self._first_seed = seed * 100_000_000
+        self._train = options.world("train")
+        self._held_out = options.world("held-out")
+        # OpenCV's own threads fight torch's for two cores and win nothing on pictures this small.
+        cv2.setNumThreads(1)
+
+    def words(self, index: int) -> Description:
+        """Return what training sample number ``index`` shows, without drawing it."""
+        return self._train.describe(self._first_seed + index)
+
+    def information(self) -> Mapping[str, Any]:
+        """Return what the samples depend on, for caches and bundles."""
+        return {"sprites": self.options.sprites, "size": list(self.options.size)}
+
+
+class StillSource(_Source):
+    """Single frames of clips at random times, half of them first frames.
+
+    A frozen base can only draw poses it has seen, so it must see more than first frames.
+    """
+
+    def draw(self, index: int) -> Still:
+        """Return training still number ``index``; the same one every time."""
+        seed = self._first_seed + index
+        chance = Chance(f"still/{seed}")
+        frame = 0 if chance.happens(0.5) else chance.below(self.options.frames)
+        return self._train.still(seed, frame)
+
+    def held_out(self) -> list[Still]:
+        """Return first frames of clips whose (object, scene, motion) was never trained."""
+        return [self._held_out.still(HELD_OUT_SEED + k, 0) for k in range(self.validation)]
+
+    def held_out_frames(self) -> np.ndarray:
+        """Return them as uint8 (N, H, W, 3)."""
+        return np.stack([still.frame for still in self.held_out()])
+
+
+class ClipSource(_Source):
+    """Whole clips."""
+
+    def draw(self, index: int, stride: int = 1) -> Clip:
+        """Return training clip number ``index``, or every ``stride``-th frame of it."""
+        return self._train.clip(self._first_seed + index, stride)
+
+    def first_frame(self, index: int) -> np.ndarray:
+        """Return the first frame of training clip number ``index``: uint8 (H, W, 3)."""
+        return self._train.still(self._first_seed + index, 0).frame
+
+    def held_out(self) -> list[Clip]:
+        """Return clips whose (object, scene, motion) was never trained."""
+        return [self._held_out.clip(HELD_OUT_SEED + k) for k in range(self.validation)]
+
+    def information(self) -> Mapping[str, Any]:
+        return {**super().information(), "frames": self.options.frames, "fps": self.options.fps}
+
+
+def contact_sheet(rows: Sequence[Tensor]) -> np.ndarray:
+    """Lay rows of pictures, each (N, 3, H, W) in [-1, 1], on one sheet: uint8 (rows * H, N * W, 3)."""
+    return np.concatenate([rearrange(to_uint8(row), "n h w c -> h (n w) c") for row in rows])
+
+
+def psnr(mean_square: Tensor) -> float:
+    """Return the peak signal-to-noise ratio in dB of pictures in [-1, 1]."""
+    return 10 * math.log10(4 / max(mean_square.item(), 1e-12))
