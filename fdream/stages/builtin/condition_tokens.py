@@ -41,11 +41,11 @@ class Conventions:
     @classmethod
     def of(cls, bundle: Bundle) -> Conventions:
         """Read them from a bundle."""
-        stated = bundle.information.get("encoders", {})
+        stated, ours = bundle.information.get("encoders", {}), cls()
         return cls(
-            mask_padding=bool(stated.get("mask_padding", cls.mask_padding)),
-            image_mean=tuple(stated.get("image_mean", cls.image_mean)),
-            image_std=tuple(stated.get("image_std", cls.image_std)),
+            mask_padding=bool(stated.get("mask_padding", ours.mask_padding)),
+            image_mean=tuple(stated.get("image_mean", ours.image_mean)),
+            image_std=tuple(stated.get("image_std", ours.image_std)),
         )
 
 
@@ -146,3 +146,15 @@ def _tokens(
         return_tensors="pt",
     )
     return device.place(tokens["input_ids"]), device.place(tokens["attention_mask"])
+
+
+def unknown_words(tokenizer: PreTrainedTokenizerFast, caption: str) -> list[str]:
+    """Return the words of a caption that a word-level tokenizer lacks, in order, once each.
+
+    Tokenizers that spell words out of pieces (CLIP's and T5's own) know every word.
+    """
+    tokens = tokenizer(caption, add_special_tokens=False, return_offsets_mapping=True)
+    places = zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
+    unknown = tokenizer.unk_token_id
+    words = [caption[start:end] for token, (start, end) in places if token == unknown]
+    return list({word.lower(): word for word in reversed(words)}.values())[::-1]

@@ -1,0 +1,155 @@
+"""The stages of one run, built when first needed and then kept for every sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fdream.core.captions import CaptionPair
+from fdream.stages import registry
+from fdream.stages.interfaces import SampleOptions
+
+if TYPE_CHECKING:
+    from fdream.core.device import DeviceManager
+    from fdream.core.report import Reporter
+    from fdream.stages.interfaces import SplitterStage, TextToImagePrior, VideoGenerator
+
+Role = Literal["prior", "generator", "splitter", "scheduler"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageChoices:
+    """The stages of a run as the user wrote them, ``NAME`` or ``NAME:ARG``."""
+
+    prior: str = "pocket"
+    generator: str = "pocket"
+    splitter: str = "whole"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How one stage samples; None leaves a choice to the stage.
+
+    A scheduler changes the sampler alone; the noise schedule belongs to the weights.
+    """
+
+    steps: int | None = None
+    guidance: float | None = None
+    negative: str = ""
+    scheduler: str | None = None
+
+
+class Workshop:
+    """Holds the stages of a run, its device and its reporter.
+
+    Args:
+        choices: which stages.
+        device: where they work.
+        reporter: who hears of progress and warnings.
+    """
+
+    def __init__(self, choices: StageChoices, device: DeviceManager, reporter: Reporter) -> None:
+        self.choices = choices
+        self.device = device
+        self.reporter = reporter
+        self._told: set[str] = set()
+
+    @cached_property
+    def prior(self) -> TextToImagePrior:
+        """The stage that draws the first frame."""
+        return registry.build("prior", self.choices.prior, {}, device=self.device)
+
+    @cached_property
+    def generator(self) -> VideoGenerator:
+        """The stage that animates it."""
+        return registry.build("generator", self.choices.generator, {}, device=self.device)
+
+    @cached_property
+    def splitter(self) -> SplitterStage:
+        """The stage that parts a caption into what is seen and what happens."""
+        return registry.build("splitter", self.choices.splitter, {}, device=self.device)
+
+    def split(self, prompt: str) -> CaptionPair:
+        """Split one prompt."""
+        return self.splitter.split([prompt])[0]
+
+    @contextmanager
+    def sample_options(self, sampling: Sampling, description: str) -> Iterator[SampleOptions]:
+        """Turn settings into what a stage takes, with a progress bar while it works."""
+        scheduler = None
+        if sampling.scheduler is not None:
+            scheduler = registry.build("scheduler", sampling.scheduler, {}, device=self.device)
+        with self._steps_shown(description) as on_step:
+            yield SampleOptions(
+                steps=sampling.steps,
+                guidance=sampling.guidance,
+                negative=sampling.negative,
+                scheduler=scheduler,
+                on_step=on_step,
+            )
+
+    @contextmanager
+    def _steps_shown(self, description: str) -> Iterator[Callable[[int, int], None]]:
+        with ExitStack() as stack:
+            bars: list[Any] = []
+
+            def on_step(done: int, total: int) -> None:
+                del done
+                if not bars:  # the stage alone knows how many steps it takes
+                    opened = self.reporter.progress(total, description)
+                    bars.append(stack.enter_context(opened))
+                bars[0].update(1)
+
+            yield on_step
+
+    def warn_once(self, text: str) -> None:
+        """Warn of something that would otherwise be repeated for every sample."""
+        if text not in self._told:
+            self._told.add(text)
+            self.reporter.warn(text)
+
+    def warn_unknown_words(self, role: Literal["prior", "generator"], captions: list[str]) -> None:
+        """Name the words a stage does not know, and say how to choose one that may."""
+        stage = self.prior if role == "prior" else self.generator
+        words = {w.lower(): w for caption in captions for w in stage.unknown_words(caption)}
+        # t2v asks two stages of one bundle; one warning is enough.
+        fresh = [word for key, word in words.items() if f"word {key}" not in self._told]
+        if not fresh:
+            return
+        self._told.update(f"word {key}" for key in words)
+        name = registry.split_argument(getattr(self.choices, role))[0]
+        named = ", ".join(repr(word) for word in fresh[:12])
+        more = f" and {len(fresh) - 12} more" if len(fresh) > 12 else ""
+        self.reporter.warn(
+            f"{name} does not know {named}{more} and goes on without. It is a small model; choose "
+            f"a larger one with --{role} (`fdream plugins --kind {role}` lists what is installed)."
+        )
+
+    def stage_record(self, role: Role, chosen: str) -> dict[str, Any]:
+        """Return what identifies a stage: name, distribution, version, weights."""
+        found = registry.declaration(role, chosen)
+        record: dict[str, Any] = {
+            "name": _without_folder(chosen),
+            "distribution": found.distribution,
+            "version": found.version,
+        }
+        if role == "prior":
+            record |= self.prior.provenance()
+        elif role == "generator":
+            record |= self.generator.provenance()
+        return record
+
+
+def _without_folder(name: str) -> str:
+    """Keep an argument that names something, such as a Hub id, and only the end of a path."""
+    bare, argument = registry.split_argument(name)
+    if argument is None:
+        return name
+    path = Path(argument)
+    if path.is_absolute() or path.exists() or argument.startswith((".", "~")) or "\\" in argument:
+        argument = path.name
+    return f"{bare}:{argument}"

@@ -1,0 +1,235 @@
+"""The generators ``dreamer`` and ``pocket``: the paper's model behind the video interface.
+
+The second of the paper's two steps. The first frame is an input in four places (its latent, its
+tokens, its pixels, its caption), and the motion caption enters the temporal layers; see
+``models.factorized_unet`` for the walk through them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, final
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from fdream.core.captions import CaptionPair
+from fdream.core.errors import UsageError
+from fdream.core.seeds import initial_noise
+from fdream.models.conditions import Prediction, VideoCondition
+from fdream.models.factorized_unet import FactorizedUNet
+from fdream.models.latents import decode_latents, encode_latents, latent_downscale
+from fdream.models.noise_schedule import NoiseSchedule
+from fdream.stages.builtin.bundles import Defaults, bundle_provenance, open_bundle
+from fdream.stages.builtin.condition_tokens import (
+    Conventions,
+    encode_motion_text,
+    encode_picture,
+    encode_text,
+    unknown_words,
+)
+from fdream.stages.builtin.dreamer_scheduler import DreamerSampler
+from fdream.stages.builtin.pixels import refuse_size, to_uint8, to_unit
+from fdream.stages.builtin.sampling import Network, sample_latents
+from fdream.stages.interfaces import SampleOptions, TrainableGenerator
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fdream.core.device import DeviceManager
+    from fdream.models.bundle import Bundle
+    from fdream.models.motion_modules import MotionModules
+    from fdream.stages.builtin.specs import DreamerOptions, PocketOptions
+
+# Where the module is registered; not "network", for torch asks for an attribute of that name first,
+# and the property would load in order to answer.
+_NETWORK: Final = "factorized_unet"
+
+
+@final
+class DreamerGenerator(nn.Module, TrainableGenerator):
+    """Generator ``dreamer``: all components of a bundle, each loaded when first used.
+
+    Args:
+        options: names the bundle.
+        device: where it works.
+    """
+
+    def __init__(self, options: DreamerOptions | PocketOptions, *, device: DeviceManager) -> None:
+        super().__init__()
+        self._open(open_bundle(options.bundle), device)
+
+    @classmethod
+    def assemble(
+        cls, bundle: Bundle, motion: MotionModules, *, device: DeviceManager
+    ) -> DreamerGenerator:
+        """Join fresh or half-trained motion modules to the base of a bundle, for training.
+
+        Args:
+            bundle: holds everything but the motion modules; its own, if any, are not loaded.
+            motion: made for the bundle's base.
+            device: where it works.
+        """
+        generator = cls.__new__(cls)
+        nn.Module.__init__(generator)
+        generator._open(bundle, device)
+        generator.add_module(_NETWORK, FactorizedUNet(bundle.load("unet"), motion))
+        return generator
+
+    def _open(self, bundle: Bundle, device: DeviceManager) -> None:
+        self._bundle = bundle
+        self._device = device
+        self._defaults = Defaults(bundle, "generator")
+        self._conventions = Conventions.of(bundle)
+        self._tokenizers: dict[str, Any] = {}
+        self.default_frames = self._defaults.frames
+        self.default_fps = self._defaults.fps
+        self.default_size = self._defaults.size
+        self.frame_multiple = 1
+
+    @property
+    def schedule(self) -> NoiseSchedule:  # type: ignore[override]
+        """The table the motion modules are trained on; the base's own may differ."""
+        schedule: NoiseSchedule = self.network.motion.schedule
+        return schedule
+
+    @property
+    def network(self) -> FactorizedUNet:
+        """The video network: frozen base and motion modules."""
+        if _NETWORK not in self._modules:
+            unet, motion = self._bundle.load("unet"), self._bundle.load("motion")
+            motion.check_base(unet, self._bundle.load("scheduler"))
+            self.add_module(_NETWORK, FactorizedUNet(unet, motion).eval())
+        found = self._modules[_NETWORK]
+        assert isinstance(found, FactorizedUNet)
+        return found
+
+    def animate(
+        self,
+        first_frames: NDArray[np.uint8],
+        captions: list[CaptionPair],
+        frames: int,
+        fps: float,
+        seeds: list[int],
+        options: SampleOptions,
+    ) -> NDArray[np.uint8]:
+        """Animate each first frame; see ``VideoGenerator.animate``.
+
+        Raises:
+            UsageError: the size is no multiple of the autoencoder's, or no frame is asked for.
+        """
+        height, width = first_frames.shape[1:3]
+        refuse_size("this generator", height, width, latent_downscale(self._part("vae")))
+        if frames < 1:
+            raise UsageError(f"--frames {frames}: at least one frame is needed.")
+        guidance = self._defaults.guidance if options.guidance is None else options.guidance
+        sampler = (
+            DreamerSampler(self.schedule)
+            if options.scheduler is None
+            else options.scheduler.build(self.schedule)
+        )
+        with self._device.inference(), self._device.borrow(self.network) as network:
+            # Not placed: in half precision 29.97 would be another rate.
+            rate = torch.full((len(captions),), float(fps), device=self._device.torch_device)
+            condition = self.condition(self._device.place(to_unit(first_frames)), captions, rate)
+            condition = network.motion.prepare(condition)
+            unconditional = None
+            if guidance != 1:
+                negative = [CaptionPair(options.negative, options.negative)] * len(captions)
+                other = replace(condition, **self._caption_tokens(negative), prepared=None)
+                other = network.motion.prepare(other, like=condition.prepared)
+                unconditional = self._network(other)
+            grid = condition.first_latent.shape[-2:]
+            channels = condition.first_latent.shape[1]
+            noise = initial_noise((channels, frames, *grid), seeds)
+            latents = sample_latents(
+                sampler,
+                noise.to(self._device.torch_device),
+                self._network(condition),
+                unconditional,
+                steps=self._defaults.steps if options.steps is None else options.steps,
+                guidance=guidance,
+                rescale=self._defaults.rescale,
+                first_latents=condition.first_latent.float(),
+                on_step=options.on_step,
+            )
+            video = self.decode(latents)
+        return to_uint8(video)
+
+    def _network(self, condition: VideoCondition) -> Network:
+        def answer(latents: Tensor, t: Tensor) -> Tensor:
+            return self.predict(self._device.place(latents), t, condition).output
+
+        return answer
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Encode frames (B, 3, F, H, W) in [-1, 1] to latents (B, C, F, h, w)."""
+        with self._device.borrow(self._part("vae")) as vae:
+            return encode_latents(vae, frames)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode latents (B, C, F, h, w) to frames (B, 3, F, H, W) in [-1, 1]."""
+        with self._device.borrow(self._part("vae")) as vae:
+            return decode_latents(vae, self._device.place(latents))
+
+    def condition(
+        self, first_frame: Tensor, captions: list[CaptionPair], fps: Tensor
+    ) -> VideoCondition:
+        """Gather what the network is told about a clip; see ``TrainableGenerator.condition``."""
+        image = None
+        if self.network.motion.adapter is not None:
+            with self._device.borrow(self._part("image_encoder")) as encoder:
+                image = encode_picture(encoder, first_frame, self._conventions)
+        latent = self.encode(rearrange(first_frame, "b c h w -> b c 1 h w"))
+        return VideoCondition(
+            image=image,
+            first_latent=rearrange(latent, "b c 1 h w -> b c h w"),
+            first_frame=first_frame,
+            fps=fps,
+            **self._caption_tokens(captions),
+        )
+
+    def _caption_tokens(self, captions: list[CaptionPair]) -> dict[str, Tensor]:
+        """Encode both halves: ``text``, ``motion_text`` and ``motion_mask`` of a condition."""
+        appearance = [caption.appearance for caption in captions]
+        with self._device.borrow(self._part("text_encoder")) as encoder:
+            text = encode_text(
+                self._tokenizer("tokenizer"), encoder, appearance, self._device, self._conventions
+            )
+        if self.network.motion.empty_motion is None:
+            return {"text": text}
+        motion = [caption.motion for caption in captions]
+        with self._device.borrow(self._part("motion_text_encoder")) as encoder:
+            hidden, mask = encode_motion_text(
+                self._tokenizer("motion_tokenizer"), encoder, motion, self._device
+            )
+        return {"text": text, "motion_text": hidden, "motion_mask": mask}
+
+    def predict(self, noisy: Tensor, t: Tensor, condition: VideoCondition) -> Prediction:
+        """Run the network once; see ``TrainableGenerator.predict``."""
+        answer: Prediction = self.network(noisy, t, condition)
+        return answer
+
+    def unknown_words(self, caption: str) -> list[str]:
+        """Return the words that are not in the bundle's vocabulary."""
+        return unknown_words(self._tokenizer("tokenizer"), caption)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return the bundle's name and hash, and the defaults it brings."""
+        defaults = {"steps": self._defaults.steps, "guidance": self._defaults.guidance}
+        return {**bundle_provenance(self._bundle), "defaults": defaults}
+
+    def _part(self, name: str) -> nn.Module:
+        """A component of the bundle, loaded once."""
+        if name not in self._modules:
+            self.add_module(name, self._bundle.load(name))
+        found = self._modules[name]
+        assert found is not None
+        return found
+
+    def _tokenizer(self, name: str) -> Any:
+        if name not in self._tokenizers:
+            self._tokenizers[name] = self._bundle.load(name)
+        return self._tokenizers[name]
