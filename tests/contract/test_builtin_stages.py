@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +11,9 @@ from fdream.core.errors import WeightsError
 from fdream.stages import registry, testing
 from fdream.stages.spec import KINDS, StageKind
 
-# These run when the bundle they name is there; ``dreamer`` is told which one by its own test.
-NEEDS_WEIGHTS = {("prior", "pocket"), ("generator", "pocket")}
-NEEDS_ARGUMENT = {("generator", "dreamer")}
+# The first run on the packaged weights, where the checkout has them; all run on a tiny bundle.
+NEEDS_WEIGHTS: set[tuple[StageKind, str]] = {("prior", "pocket"), ("generator", "pocket")}
+NEEDS_ARGUMENT: set[tuple[StageKind, str]] = {("generator", "dreamer")}
 
 # Rules that are not for a stage; written out, so that none is passed over by accident.
 NOT_APPLICABLE = {
@@ -38,6 +39,13 @@ def subject(kind: StageKind, name: str) -> testing.Subject:
     return testing.Subject(kind, name)
 
 
+TINY_CASES = [
+    pytest.param(kind, name, check, id=f"{kind}/{name}: {testing.title(check)}")
+    for kind, name in sorted(NEEDS_WEIGHTS | NEEDS_ARGUMENT)
+    for check in testing.checks(kind)
+]
+
+
 @pytest.mark.parametrize(("kind", "name", "check"), CASES)
 def test_conformance(kind: StageKind, name: str, check: testing.Check) -> None:
     try:
@@ -46,8 +54,19 @@ def test_conformance(kind: StageKind, name: str, check: testing.Check) -> None:
         if (kind, name) not in NEEDS_WEIGHTS:
             raise
         pytest.skip(str(error))
+    demand(kind, name, outcome)
+
+
+@pytest.mark.parametrize(("kind", "name", "check"), TINY_CASES)
+def test_conformance_on_a_tiny_bundle(
+    kind: StageKind, name: str, check: testing.Check, tiny_bundle: Path
+) -> None:
+    demand(kind, name, testing.run(check, subject(kind, f"{name}:{tiny_bundle}")))
+
+
+def demand(kind: StageKind, name: str, outcome: testing.Outcome) -> None:
     outcome.demand()
-    exempt = testing.title(check) in NOT_APPLICABLE.get((kind, name), ())
+    exempt = outcome.check in NOT_APPLICABLE.get((kind, name), ())
     assert (outcome.verdict == "not applicable") is exempt, outcome.detail
 
 
