@@ -4,11 +4,11 @@ import pytest
 
 from fdream.stages import testing
 
-CASES = [
-    (kind, name, check)
-    for kind, name in (("prior", "stripes"), ("scheduler", "momentum"))
-    for check in testing.checks(kind)
+STAGES = [
+    ("prior", "stripes"),
+    ("scheduler", "momentum"),
 ]
+CASES = [(kind, name, check) for kind, name in STAGES for check in testing.checks(kind)]
 
 
 @pytest.mark.parametrize(("kind", "name", "check"), CASES)
