@@ -10,7 +10,7 @@ must not depend on its neighbours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -108,7 +108,11 @@ def text_to_video(
         still: settings of the first step.
         clip: settings of the second step.
         shop: the stages.
+
+    Raises:
+        UsageError: the generator cannot make that many frames.
     """
+    _num_frames(clip, shop)  # before the image is drawn, not after
     first = text_to_image(captions, sample, still, shop)
     video = image_to_video(first.pixels, captions, sample, clip, shop)
     stages = {**first.record["stages"], **video.record["stages"]}
@@ -171,8 +175,7 @@ def image_to_video(
     """
     generator = shop.generator
     shop.warn_unknown_words("generator", [captions.appearance, captions.motion])
-    frames = generator.default_frames if settings.frames is None else settings.frames
-    _check_frames(frames, generator.frame_multiple, shop.choices.generator)
+    frames = _num_frames(settings, shop)
     fps = generator.default_fps if settings.fps is None else settings.fps
     size = settings.size or generator.default_size
     first = fit_image(image, size, settings.resize)
@@ -199,12 +202,15 @@ def image_to_video(
     return Clip(video, fps, captions, sample, record)
 
 
-def _check_frames(frames: int, multiple: int, generator: str) -> None:
-    if frames % multiple:
+def _num_frames(settings: ClipSettings, shop: Workshop) -> int:
+    multiple = shop.generator.frame_multiple
+    frames = shop.generator.default_frames if settings.frames is None else settings.frames
+    if frames < 1 or frames % multiple:
         raise UsageError(
-            f"--frames {frames}: {generator} makes a multiple of {multiple}; "
+            f"--frames {frames}: {shop.choices.generator} makes a multiple of {multiple}; "
             f"try {max(1, round(frames / multiple)) * multiple}."
         )
+    return frames
 
 
 def _identity(captions: CaptionPair, sample: Sample) -> dict[str, Any]:
@@ -215,15 +221,14 @@ def _identity(captions: CaptionPair, sample: Sample) -> dict[str, Any]:
 
 def _sampling_record(sampling: Sampling) -> dict[str, Any]:
     """What was asked for; what was not is in the stage's ``defaults``."""
-    asked = {"steps": sampling.steps, "guidance": sampling.guidance}
-    asked |= {"negative": sampling.negative or None, "scheduler": sampling.scheduler}
+    asked = {**asdict(sampling), "negative": sampling.negative or None}
     return {key: value for key, value in asked.items() if value is not None}
 
 
 def _stage_records(
     shop: Workshop, role: Literal["prior", "generator"], sample: Sample, sampling: Sampling
 ) -> dict[str, Any]:
-    records = {role: shop.stage_record(role, getattr(shop.choices, role))}
+    records: dict[str, Any] = {role: shop.stage_record(role, getattr(shop.choices, role))}
     if sample.prompt:
         records["splitter"] = shop.stage_record("splitter", shop.choices.splitter)
     if sampling.scheduler is not None:

@@ -73,6 +73,18 @@ class Workshop:
         """The stage that parts a caption into what is seen and what happens."""
         return registry.build("splitter", self.choices.splitter, {}, device=self.device)
 
+    def check(self, *roles: Role, scheduler: str | None = None) -> None:
+        """Look up stages before any work: a misspelt last one would cost all that came before.
+
+        Raises:
+            StageError: one is not installed, or its declaration does not hold.
+            UsageError: its argument is not valid.
+        """
+        for role in roles:
+            registry.options(role, getattr(self.choices, role), {})
+        if scheduler is not None:
+            registry.options("scheduler", scheduler, {})
+
     def split(self, prompt: str) -> CaptionPair:
         """Split one prompt."""
         return self.splitter.split([prompt])[0]

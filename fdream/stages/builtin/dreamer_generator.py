@@ -90,7 +90,7 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
         self.frame_multiple = 1
 
     @property
-    def schedule(self) -> NoiseSchedule:  # type: ignore[override]
+    def schedule(self) -> NoiseSchedule:
         """The table the motion modules are trained on; the base's own may differ."""
         schedule: NoiseSchedule = self.network.motion.schedule
         return schedule
@@ -191,7 +191,7 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
             **self._caption_tokens(captions),
         )
 
-    def _caption_tokens(self, captions: list[CaptionPair]) -> dict[str, Tensor]:
+    def _caption_tokens(self, captions: list[CaptionPair]) -> dict[str, Any]:
         """Encode both halves: ``text``, ``motion_text`` and ``motion_mask`` of a condition."""
         appearance = [caption.appearance for caption in captions]
         with self._device.borrow(self._part("text_encoder")) as encoder:
