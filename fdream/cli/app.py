@@ -18,7 +18,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from fdream.cli import config, doctor, plugins, recipes, render
+from fdream.cli import config, doctor, generate, plugins, recipes, render, train
 from fdream.cli.params import Verbosity
 from fdream.core.errors import (
     EXIT_BUG,
@@ -31,7 +31,14 @@ from fdream.core.errors import (
 )
 
 _COMPLETION_VARIABLE = "_FDREAM_COMPLETE"
-_NO_TELEMETRY = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+# Libraries report to nobody, and leave the terminal to us.
+_LIBRARY_MANNERS = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+}
 
 app = typer.Typer(
     name="fdream",
@@ -40,7 +47,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+app.command()(generate.t2i)
+app.command()(generate.i2v)
+app.command()(generate.t2v)
 app.add_typer(plugins.app, name="plugins")
+app.command()(generate.t2v)
+app.command()(generate.t2i)
+app.command()(generate.i2v)
+app.command()(train.train)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(plugins.app, name="plugins")
 app.command()(doctor.doctor)
@@ -113,7 +127,7 @@ def run(args: Sequence[str]) -> int:
     Returns:
         The exit code; the table is in ``core.errors``.
     """
-    for name, value in _NO_TELEMETRY.items():
+    for name, value in _LIBRARY_MANNERS.items():
         os.environ.setdefault(name, value)
     try:
         code = _invoke(list(args) or ["--help"])

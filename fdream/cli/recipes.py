@@ -53,7 +53,7 @@ def copy(
 ) -> None:
     """Copy a recipe to a file of yours and print its path.
 
-    A recipe that extends another still finds it by name.
+    If it extends another, the copy names that one in full, so that it is found from anywhere.
 
     \b
     Examples:
@@ -62,6 +62,7 @@ def copy(
     """
     from fdream.core.errors import OutputError
     from fdream.core.paths import atomic_write
+    from fdream.core.recipe_io import portable_text
     from fdream.core.recipe_lookup import find_recipe
 
     source = find_recipe(name)
@@ -71,5 +72,5 @@ def copy(
     if place.exists() and not force:
         raise OutputError(f"{place} exists; name another file, or overwrite it with --force.")
     with atomic_write(place) as temporary:
-        temporary.write_bytes(source.read_bytes())
+        temporary.write_text(portable_text(source), encoding="utf-8")
     render.line(str(place))

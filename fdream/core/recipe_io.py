@@ -7,6 +7,8 @@ order given. The command line's own flags are sugar for ``--set``.
 from __future__ import annotations
 
 import difflib
+import json
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from fdream.core.errors import RecipeError
 from fdream.core.recipe import Recipe, StagesTable
-from fdream.core.recipe_lookup import find_recipe
+from fdream.core.recipe_lookup import find_recipe, full_name
 from fdream.core.recipe_merge import (
     DEFAULT_ORIGIN,
     Layers,
@@ -128,6 +130,21 @@ def load_recipe(
 def resolved_toml(recipe: Recipe) -> str:
     """Write a recipe with every key, so that it means the same when defaults change."""
     return dumps(recipe.model_dump(by_alias=True, exclude={"extends"}))
+
+
+def portable_text(path: Path) -> str:
+    """Return a recipe's text, comments and all, with its parent named so that a copy finds it.
+
+    Raises:
+        RecipeError: the recipe cannot be read, or its parent cannot be found.
+    """
+    parent = read_toml(path).get("extends")
+    text = path.read_text(encoding="utf-8")
+    if not isinstance(parent, str):
+        return text
+    found = find_recipe(parent, path.parent)
+    line = f"extends = {json.dumps(full_name(found) or str(found.resolve()))}"
+    return re.sub(r"^extends\s*=.*$", lambda _: line, text, count=1, flags=re.MULTILINE)
 
 
 def problems_in(error: ValidationError, prefix: Location = ()) -> list[Problem]:

@@ -87,6 +87,12 @@ def list_recipes() -> list[RecipeFile]:
     return [found[name] for name in sorted(found)]
 
 
+def full_name(path: Path) -> str | None:
+    """Return the name under which a recipe file is found from anywhere, if it has one."""
+    wanted = path.resolve()
+    return next((r.name for r in list_recipes() if r.path.resolve() == wanted), None)
+
+
 def _first_comment(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as lines:
