@@ -41,6 +41,13 @@ def test_no_command_declares_a_flag_twice(name: str) -> None:
     assert [flag for flag, times in flags.items() if times > 1] == []
 
 
+def test_no_command_is_registered_twice() -> None:
+    """The later one would replace the earlier without a word."""
+    names = [command.callback.__name__ for command in app_module.app.registered_commands]
+    names += [group.name for group in app_module.app.registered_groups]
+    assert len(names) == len(set(names))
+
+
 @pytest.mark.parametrize("name", LEAVES)
 def test_every_help_has_examples(fdream, name: str) -> None:
     ran = fdream(*name.split()[1:], "--help")
