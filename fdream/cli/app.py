@@ -47,7 +47,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.add_typer(plugins.app, name="plugins")
 app.command()(generate.t2v)
 app.command()(generate.t2i)
 app.command()(generate.i2v)
