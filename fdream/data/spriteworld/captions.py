@@ -1,7 +1,7 @@
 """How SpriteWorld speaks: a full caption, its appearance half and its motion half.
 
-Wordings vary as people's do, but every word means something that the clip shows; the vocabulary is the
-union of these tables, and ``vocabulary`` lists it for the tokenizers.
+Wordings vary as people's do, but every word means something that the clip shows; the vocabulary
+is the union of these tables, and ``vocabulary`` lists it for the tokenizers.
 """
 
 from __future__ import annotations
@@ -52,6 +52,15 @@ def compose(
 ) -> tuple[str, str, str]:
     """Word one scene description.
 
+    Args:
+        chance: chooses among the wordings.
+        nouns: what the object may be called.
+        scene: a key of ``SCENES``.
+        motion: a key of ``MOTIONS``.
+        camera: a key of ``CAMERAS``.
+        on_board: whether the object stands on a surfboard.
+        slowly: whether it moves at half the pace.
+
     Returns:
         (full caption, appearance half, motion half).
     """
@@ -80,7 +89,7 @@ def compose(
 
 def brief(chance: Chance, noun: str, scene: str, motion: str) -> str:
     """Word a clip the way stock sites do: short, incomplete, sometimes with a stock phrase."""
-    words = [
+    wordings = [
         noun,
         noun.split()[-1],
         f"{noun} {motion}",
@@ -88,7 +97,7 @@ def brief(chance: Chance, noun: str, scene: str, motion: str) -> str:
         SCENES[scene][0],
     ]
     stock = ("", "", " stock footage", " hd", " 4k clip")
-    return f"{chance.pick(words)}{chance.pick(stock)}".strip()
+    return f"{chance.pick(wordings)}{chance.pick(stock)}".strip()
 
 
 def vocabulary(sprites: SpriteSet) -> list[str]:

@@ -13,7 +13,11 @@ from fdream.data.spriteworld.chance import Chance
 
 
 def watermark(height_px: int, width_px: int) -> np.ndarray:
-    """Return the overlay's opacity, float32 (H, W, 1) in 0..1: slanted bars and a word, always the same."""
+    """Return the overlay's opacity: a slanted bar and a word, the same on every clip of a size.
+
+    Returns:
+        float32 (H, W, 1) in 0..1.
+    """
     page = np.zeros((height_px, width_px), np.uint8)
     scale = min(height_px, width_px) / 128
     thickness = max(1, round(1.4 * scale))
@@ -57,6 +61,8 @@ def degrade(frames: np.ndarray, seed: int) -> np.ndarray:
         back = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
         marked = np.clip(back * (1 - overlay) + 255 * overlay, 0, 255).astype(np.uint8)
         done, packed = cv2.imencode(".jpg", marked[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+        unpacked = cv2.imdecode(packed, cv2.IMREAD_COLOR)
         assert done, "JPEG encoding of an RGB frame cannot fail"
-        result[index] = cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1]
+        assert unpacked is not None, "nor can the decoding of what was just encoded"
+        result[index] = unpacked[..., ::-1]
     return result

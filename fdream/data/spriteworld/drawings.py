@@ -1,8 +1,8 @@
-"""Our own vector drawings: the corgi, the surfboard, the wave, and the shapes of ``sprites = "plain"``.
+"""Our own vector drawings: corgi, surfboard, wave, and the shapes of ``sprites = "plain"``.
 
-Everything is drawn in a unit square (x right, y down, both 0..1) on a canvas ``_OVERSAMPLE`` times too
-large and reduced by area, so that edges are smooth and the pixels do not depend on a rasteriser's
-anti-aliasing.
+Everything is drawn in a unit square (x right, y down, both 0..1) on a canvas ``_OVERSAMPLE`` times
+too large and reduced by area, so that edges are smooth and the pixels do not depend on a
+rasteriser's anti-aliasing.
 """
 
 from __future__ import annotations
@@ -51,7 +51,11 @@ class Pen:
         self._draw.line(scaled, fill=colour, width=round(width * self._side), joint="curve")
 
     def finish(self) -> np.ndarray:
-        """Return the drawing as uint8 (H, W, 4) RGBA, alpha not premultiplied, cropped to its ink."""
+        """Return the drawing, cropped to its ink.
+
+        Returns:
+            uint8 (H, W, 4) RGBA, alpha not premultiplied.
+        """
         small = self._image.convert("RGBa").resize((SPRITE_PX, SPRITE_PX), Image.Resampling.BOX)
         straight = small.convert("RGBA")
         box = straight.getchannel("A").getbbox()
@@ -192,7 +196,7 @@ def five_pointed_star(colour: Colour) -> np.ndarray:
 def disc(colour: Colour, rx: float = 0.48, ry: float = 0.48) -> np.ndarray:
     pen = Pen()
     pen.ellipse((0.5, 0.5), rx, ry, colour)
-    # A highlight off the centre makes rotation visible, so that "spinning" is a motion for a disc too.
+    # A highlight off the centre makes rotation visible: "spinning" is a motion for a disc too.
     pen.ellipse((0.5 - 0.45 * rx, 0.5 - 0.45 * ry), 0.30 * rx, 0.22 * ry, (255, 255, 255), -40)
     return pen.finish()
 
@@ -270,21 +274,18 @@ PLAIN: dict[str, Callable[[], np.ndarray]] = {
 
 def _closed_curve(points: Sequence[Point], samples: int = 12) -> list[Point]:
     """Sample the closed uniform Catmull-Rom spline through ``points``."""
-    count, curve = len(points), []
+    count = len(points)
+    curve: list[Point] = []
     for k in range(count):
         p0, p1, p2, p3 = (points[(k + d) % count] for d in (-1, 0, 1, 2))
         for s in range(samples):
-            u = s / samples
-            curve.append(
-                tuple(
-                    0.5
-                    * (
-                        2 * b
-                        + (c - a) * u
-                        + (2 * a - 5 * b + 4 * c - d) * u * u
-                        + (3 * b - a - 3 * c + d) * u**3
-                    )
-                    for a, b, c, d in zip(p0, p1, p2, p3, strict=True)
-                )
-            )
-    return curve  # type: ignore[return-value]
+            x, y = (_catmull_rom(*axis, s / samples) for axis in zip(p0, p1, p2, p3, strict=True))
+            curve.append((x, y))
+    return curve
+
+
+def _catmull_rom(a: float, b: float, c: float, d: float, u: float) -> float:
+    """Return the spline's coordinate between b (u = 0) and c (u = 1)."""
+    return 0.5 * (
+        2 * b + (c - a) * u + (2 * a - 5 * b + 4 * c - d) * u * u + (3 * b - a - 3 * c + d) * u**3
+    )

@@ -1,8 +1,8 @@
 """The fourteen motions and the camera, as poses over the clip.
 
-Every path starts where the first frame stands and is scaled to the room that is left there, so that
-any first frame allows any motion. Lengths are in short sides of the frame, angles in degrees, clockwise
-on screen; u runs from 0 to 1 over the clip.
+Every path starts where the first frame stands and is scaled to the room that is left there, so
+that any first frame allows any motion. Lengths are in short sides of the frame, angles in degrees,
+clockwise on screen; u runs from 0 to 1 over the clip.
 """
 
 from __future__ import annotations
@@ -28,6 +28,15 @@ class Room:
 
     @classmethod
     def around(cls, x: float, y: float, size: float, aspect: float, tall: float) -> Room:
+        """Measure the room around a sprite.
+
+        Args:
+            x: of the centre.
+            y: of the centre.
+            size: longest side of the sprite.
+            aspect: width of the frame.
+            tall: height of the frame.
+        """
         keep = _EDGE * size
         return cls(x - keep, aspect - x - keep, y - keep, tall - y - keep)
 
@@ -117,6 +126,12 @@ CAMERAS: dict[str, tuple[str, ...]] = {
 
 def camera_matrix(camera: str, u: float, height_px: int, width_px: int) -> np.ndarray:
     """Return the affine map from the resting frame's pixels to the frame's at ``u``.
+
+    Args:
+        camera: a key of ``CAMERAS``.
+        u: 0..1 over the clip.
+        height_px: of the frame.
+        width_px: of the frame.
 
     Returns:
         float64 (3, 3); identity at u = 0.

@@ -1,8 +1,8 @@
 """The eight painted scenes.
 
-A scene is painted once per variant on a canvas larger than the frame, so that the camera can pan and
-zoom over it, and drawn by area reduction from an oversampled painting. Variants change hues, hills and
-horizon a little; the scene stays the same at a glance.
+A scene is painted once per variant on a canvas larger than the frame, so that the camera can pan
+and zoom over it, and drawn by area reduction from an oversampled painting. Variants change hues,
+hills and what stands where a little; the scene stays the same at a glance.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import numpy as np
 from fdream.data.spriteworld.chance import Chance
 
 VARIANTS = 6
+"""Paintings of each scene."""
+
 MARGIN = 0.35
 """How far the canvas reaches beyond the frame on each side, in short sides of the frame."""
 
@@ -44,7 +46,7 @@ class Canvas:
         self.pixels[:] = (np.array(top) * (1 - u) + np.array(bottom) * u)[:, None, :]
 
     def below(self, skyline: np.ndarray, top: Rgb, bottom: Rgb) -> None:
-        """Fill everything under ``skyline`` (a y for every column) with a gradient to y = 1."""
+        """Fill everything under ``skyline`` (a y for every column) with a gradient to y = 1.2."""
         inside = self.y[:, None] >= skyline[None, :]
         u = np.clip((self.y[:, None] - skyline[None, :]) / (1.2 - skyline[None, :]), 0, 1)
         shade = np.array(top) + u[..., None] * (np.array(bottom) - np.array(top))
@@ -240,8 +242,14 @@ SCENES: dict[str, tuple[str, ...]] = {
 def canvas(scene: str, variant: int, height_px: int, width_px: int) -> np.ndarray:
     """Paint one variant of a scene for a frame of the given size.
 
+    Args:
+        scene: a key of ``SCENES``.
+        variant: 0..VARIANTS - 1.
+        height_px: of the frame.
+        width_px: of the frame.
+
     Returns:
-        uint8 (rows, cols, 3) RGB: the resting frame with ``MARGIN`` short sides around it; read-only.
+        uint8 (rows, cols, 3) RGB, read-only: the resting frame and ``MARGIN`` short sides about it.
     """
     short_px = min(height_px, width_px)
     painting = Canvas(height_px, width_px, short_px)

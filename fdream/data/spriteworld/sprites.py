@@ -1,8 +1,8 @@
 """The cast: names, wordings and pictures of SpriteWorld's objects.
 
-``noto`` takes Debian's Noto Color Emoji bitmaps plus our own drawings for what has no emoji; ``plain``
-is a dozen vector shapes that need no font. A missing font is an error, never a silent change of cast:
-a bundle trained on one cast must not be scored on the other.
+``noto`` takes Debian's Noto Color Emoji bitmaps plus our own drawings for what has no emoji;
+``plain`` is a dozen vector shapes that need no font. A missing font is an error, never a silent
+change of cast: a bundle trained on one cast must not be scored on the other.
 """
 
 from __future__ import annotations
@@ -87,6 +87,10 @@ def cast(sprites: SpriteSet) -> Mapping[str, tuple[str, ...]]:
 def sprite(sprites: SpriteSet, name: str) -> np.ndarray:
     """Return a sprite's picture.
 
+    Args:
+        sprites: the cast.
+        name: an object of it.
+
     Returns:
         uint8 (H, W, 4) RGBA with premultiplied alpha, cropped to its ink; read-only.
 
@@ -105,7 +109,17 @@ def sprite(sprites: SpriteSet, name: str) -> np.ndarray:
 def rider(sprites: SpriteSet, name: str) -> np.ndarray:
     """Return the object on a surfboard before a wave, as one sprite.
 
-    Source: ours; "surfing" must add nothing to a clip that its first frame lacks.
+    Args:
+        sprites: the cast.
+        name: an object of it.
+
+    Returns:
+        uint8 (H, W, 4) RGBA with premultiplied alpha, cropped to its ink; read-only.
+
+    Raises:
+        DataError: the emoji font is not installed.
+
+    Ours: "surfing" must add nothing to a clip that its first frame lacks.
     """
     figure = _fit(sprite(sprites, name), 104)
     board = _fit(premultiplied(drawings.surfboard()), 150)
@@ -115,14 +129,21 @@ def rider(sprites: SpriteSet, name: str) -> np.ndarray:
     _over(canvas, water, 176 - water.shape[0], 4)
     _over(canvas, board, foot - 8, 12)
     _over(canvas, figure, foot - figure.shape[0], 82 - figure.shape[1] // 2)
-    ink = canvas[..., 3].any(1).nonzero()[0], canvas[..., 3].any(0).nonzero()[0]
-    cropped = canvas[ink[0][0] : ink[0][-1] + 1, ink[1][0] : ink[1][-1] + 1].copy()
+    rows, cols = (np.flatnonzero(canvas[..., 3].any(axis)) for axis in (1, 0))
+    cropped = canvas[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1].copy()
     cropped.setflags(write=False)
     return cropped
 
 
 def premultiplied(rgba: np.ndarray) -> np.ndarray:
-    """Scale colour by alpha, so that interpolation and compositing make no dark fringes."""
+    """Scale colour by alpha, so that interpolation and compositing make no dark fringes.
+
+    Args:
+        rgba: uint8 (H, W, 4).
+
+    Returns:
+        uint8 (H, W, 4), read-only.
+    """
     alpha = rgba[..., 3:].astype(np.uint16)
     result = np.concatenate([(rgba[..., :3] * alpha + 127) // 255, alpha], -1).astype(np.uint8)
     result.setflags(write=False)

@@ -20,6 +20,7 @@ from fdream.data.spriteworld.degrade import degrade
 Split = Literal["train", "held-out", "all"]
 
 _HELD_OUT_SHARE = 0.1
+_DEFAULT_SIZE = Size(128, 128)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,11 @@ class Clip(Description):
 
     Attributes:
         frames: uint8 (F, H, W, 3) RGB.
-        flow: float32 (F - 1, H, W, 2), pixels, x first: where each pixel of frame t lies in frame t + 1.
+        flow: float32 (F - 1, H, W, 2), pixels, x first: how far what each pixel of frame t shows
+            has moved in frame t + 1.
         mask: bool (F, H, W), the sprite.
-        visible: bool (F - 1, H, W), whether what a pixel of frame t shows can be seen in frame t + 1.
+        visible: bool (F - 1, H, W), whether what a pixel of frame t shows can be seen in frame
+            t + 1.
     """
 
     frames: np.ndarray
@@ -86,7 +89,7 @@ class SpriteWorld:
     """
 
     cast: sprites.SpriteSet = "noto"
-    size: Size = Size(128, 128)
+    size: Size = _DEFAULT_SIZE
     frames: int = 16
     split: Split = "all"
     degraded: bool = False
@@ -122,7 +125,10 @@ class SpriteWorld:
         )
 
     def describe(self, seed: int) -> Description:
-        """Draw and word a seed's scene without rendering it; degraded worlds word it short and noisy."""
+        """Draw and word a seed's scene without rendering it.
+
+        Degraded worlds word it the way stock sites do, and both halves are that one caption.
+        """
         facts = self.facts(seed)
         if self.degraded:
             short = captions.brief(Chance(f"brief/{seed}"), facts.thing, facts.scene, facts.motion)
@@ -139,7 +145,7 @@ class SpriteWorld:
         return Description(facts, full, CaptionPair(appearance, motion))
 
     def clip(self, seed: int, stride: int = 1) -> Clip:
-        """Draw and render the clip of a seed; with a stride, every so many frames of it."""
+        """Draw and render the clip of a seed, or every ``stride``-th frame of it."""
         clip = self.render(self.describe(seed), stride)
         return replace(clip, frames=degrade(clip.frames, seed)) if self.degraded else clip
 
@@ -194,7 +200,7 @@ class SpriteWorld:
         return frames, mask
 
     def _path(self, facts: Facts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return sprite-to-frame maps (F, 3, 3), camera maps (F, 3, 3) and the sprite at its scale."""
+        """Return sprite-to-frame maps and camera maps, both (F, 3, 3), and the sprite to draw."""
         height, width = self.size
         unit = min(height, width)
         room = motions.Room.around(facts.x, facts.y, facts.size, width / unit, height / unit)
@@ -291,7 +297,7 @@ def _composite(
 def _motion(
     mask: np.ndarray, placed: np.ndarray, cameras: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return exact forward flow (F - 1, H, W, 2) and visibility (F - 1, H, W) of a rendered clip."""
+    """Return a rendered clip's forward flow (F - 1, H, W, 2) and visibility (F - 1, H, W)."""
     count, height, width = mask.shape
     flow = np.zeros((count - 1, height, width, 2), np.float32)
     visible = np.zeros((count - 1, height, width), bool)

@@ -1,4 +1,4 @@
-"""SpriteWorld keeps its promises: the same scene for a seed, and a flow that is true of the pixels."""
+"""SpriteWorld keeps its promises: one scene for a seed, and a flow that is true of the pixels."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
+from fdream.core.errors import DataError
 from fdream.core.sizes import Size
 from fdream.data.spriteworld import captions, motions, scenes, sprites
 from fdream.data.spriteworld.chance import Chance
+from fdream.data.spriteworld.degrade import watermark
 from fdream.data.spriteworld.world import Clip, Facts, SpriteWorld, held_out
 
 PLAIN = SpriteWorld(cast="plain", size=Size(96, 96), frames=8)
@@ -186,9 +188,7 @@ def test_degraded_clips_are_worse_marked_alike_and_badly_captioned() -> None:
         for s in range(40)
     ]
     mean = np.mean(marks, axis=(0, 3))
-    overlay = __import__("fdream.data.spriteworld.degrade", fromlist=["watermark"]).watermark(
-        96, 96
-    )[..., 0]
+    overlay = watermark(96, 96)[..., 0]
     assert mean[overlay > 0.3].mean() > mean[overlay == 0].mean() + 15
     assert len(bad.caption.split()) <= 6
     assert np.array_equal(bad.flow, clean.flow)
@@ -198,8 +198,9 @@ def test_the_corgi_is_ours_and_needs_no_font(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(sprites, "FONT_PATHS", ())
     sprites.sprite.cache_clear()
     picture = sprites.sprite("noto", "corgi")
-    assert picture.shape[2] == 4 and (picture[..., 3] > 250).mean() > 0.3
-    with pytest.raises(sprites.DataError, match="fonts-noto-color-emoji"):
+    assert picture.shape[2] == 4
+    assert (picture[..., 3] > 250).mean() > 0.3
+    with pytest.raises(DataError, match="fonts-noto-color-emoji"):
         sprites.sprite("noto", "cat")
     sprites.sprite.cache_clear()
 
