@@ -1,9 +1,9 @@
 """Bundles: a whole Factorized-Dreamer on disk, one subfolder a component.
 
-A bundle is a diffusers-style folder: ``model_index.json`` names each component's class, every component
-is saved by its own ``save_pretrained`` (safetensors and JSON, never pickle), and our own facts stand
-under the key ``fdream`` of the index. Components load one by one, when they are asked for: a command
-that only draws an image never reads the motion weights.
+A bundle is a diffusers-style folder: ``model_index.json`` names each component's class, every
+component is saved by its own ``save_pretrained`` (safetensors and JSON, never pickle), and our own
+facts stand under the key ``fdream`` of the index. Components load one by one, when they are asked
+for: a command that only draws an image never reads the motion weights.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from copy import deepcopy
@@ -42,9 +43,10 @@ _CLASSES = {
     "T5Tokenizer": "transformers",
     "PreTrainedTokenizerFast": "transformers",
 }
-"""Every class an index may name, and where it is imported from: an index chooses, it never imports."""
+"""Every class an index may name, and its module: an index chooses, it never imports."""
 
 _SCHEDULE = "scheduler"
+_COMPONENT_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Bundle:
         """Open a bundle, or the bundle that a run folder holds.
 
         Raises:
-            WeightsError: there is no bundle, or it was written by a newer fdream.
+            WeightsError: there is no bundle, its index is damaged, or a newer fdream wrote it.
         """
         folder = Path(path)
         if not (folder / INDEX_NAME).is_file() and (folder / "bundle" / INDEX_NAME).is_file():
@@ -73,22 +75,35 @@ class Bundle:
             index = json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise WeightsError(
-                f"bundle {str(path)!r}: no {INDEX_NAME} there; give a bundle folder or a run folder of `fdream train`."
+                f"bundle {str(path)!r}: no {INDEX_NAME} there; give a bundle folder or a run "
+                "folder of `fdream train`."
             ) from None
         except (OSError, ValueError) as error:
             raise WeightsError(
-                f"bundle {str(path)!r}: {INDEX_NAME} cannot be read ({error}); fetch or train it again."
+                f"bundle {str(path)!r}: {INDEX_NAME} cannot be read ({error}); fetch or train it "
+                "again."
             ) from error
-        schema = index.get("fdream", {}).get("schema") if isinstance(index, dict) else None
+        table = index.get("fdream") if isinstance(index, dict) else None
+        schema = table.get("schema") if isinstance(table, dict) else None
         if not isinstance(schema, int):
             raise WeightsError(
-                f"bundle {str(path)!r}: {INDEX_NAME} has no fdream.schema, so it is not one of ours."
+                f"bundle {str(path)!r}: {INDEX_NAME} has no fdream.schema, so it is not one of "
+                "ours; give a bundle folder or a run folder of `fdream train`."
             )
         if schema > SCHEMA:
             raise WeightsError(
-                f"bundle {str(path)!r}: schema {schema}, and this fdream reads up to {SCHEMA}; update with pip install -U fdream."
+                f"bundle {str(path)!r}: schema {schema}, and this fdream reads up to {SCHEMA}; "
+                "update with pip install -U fdream."
             )
-        return cls(folder, index)
+        bundle = cls(folder, index)
+        for name in bundle.component_names:
+            # Names become folders to read and to copy: one that climbs out would reach any file.
+            if not _COMPONENT_NAME.fullmatch(name):
+                raise WeightsError(
+                    f"bundle {str(path)!r}: {INDEX_NAME} names a component {name!r}, which is no "
+                    "plain folder name; fetch it again from where you trust it."
+                )
+        return bundle
 
     @classmethod
     def packaged(cls, name: str = "pocket") -> Bundle:
@@ -106,8 +121,8 @@ class Bundle:
 
         Args:
             folder: where; an older bundle there is replaced once the new one is whole.
-            components: by name: modules and tokenizers with ``save_pretrained``, a NoiseSchedule, or
-                the folder of a component to copy unchanged.
+            components: by name: modules and tokenizers with ``save_pretrained``, a NoiseSchedule,
+                or the folder of another bundle's component, which is copied unchanged.
             information: the index's ``fdream`` table; ``schema`` is added.
             dtype: cast modules to this type on the way; None keeps each as it is.
         """
@@ -133,6 +148,8 @@ class Bundle:
         )
         retired = folder.with_name(folder.name + ".old")
         if folder.exists():
+            if retired.exists():  # a kill came between the last two renames and the removal
+                shutil.rmtree(retired)
             folder.rename(retired)
         partial.rename(folder)
         if retired.exists():
@@ -160,7 +177,8 @@ class Bundle:
         if not self.has(name):
             held = ", ".join(self.component_names)
             raise WeightsError(
-                f"bundle {self.path.name!r} has no {name!r} (it holds {held}); train that stage or choose another bundle."
+                f"bundle {self.path.name!r} has no {name!r} (it holds {held}); train that stage or "
+                "choose another bundle."
             )
         return self.path / name
 
@@ -176,7 +194,10 @@ class Bundle:
         return digest.hexdigest()
 
     def load(self, name: str) -> Any:
-        """Load one component: modules on the CPU in float32 and evaluation mode, tokenizers, or the schedule.
+        """Load one component.
+
+        Returns:
+            A module on the CPU, in float32 and evaluation mode; a tokenizer; or the schedule.
 
         Raises:
             WeightsError: the component is missing, of a class we do not know, or does not load.
@@ -187,7 +208,8 @@ class Bundle:
         class_name = str(self.index[name][1])
         if class_name not in _CLASSES:
             raise WeightsError(
-                f"bundle {self.path.name!r}: {name} is a {class_name}, which fdream does not load; known: {', '.join(sorted(_CLASSES))}."
+                f"bundle {self.path.name!r}: {name} is a {class_name}, which fdream does not load; "
+                f"known: {', '.join(sorted(_CLASSES))}."
             )
         loader = getattr(importlib.import_module(_CLASSES[class_name]), class_name)
         is_module = isinstance(loader, type) and issubclass(loader, nn.Module)
@@ -197,7 +219,8 @@ class Bundle:
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise WeightsError(
-                f"bundle {self.path.name!r}: {name} does not load ({reason}); fetch or train it again."
+                f"bundle {self.path.name!r}: {name} does not load ({reason}); fetch or train it "
+                "again."
             ) from error
         return component.eval() if is_module else component
 
@@ -205,7 +228,8 @@ class Bundle:
 def _save(component: Any, place: Path, dtype: torch.dtype | None) -> None:
     if isinstance(component, nn.Module):
         # A copy: casting in place would change the weights that are still being trained.
-        component = deepcopy(component).to(memory_format=torch.contiguous_format)
+        # torch documents `to(memory_format=...)` alone, its annotations do not know it.
+        component = deepcopy(component).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         if dtype is not None:
             component = component.to(dtype)
         component.save_pretrained(str(place), safe_serialization=True, max_shard_size=MAX_SHARD)
@@ -214,7 +238,7 @@ def _save(component: Any, place: Path, dtype: torch.dtype | None) -> None:
 
 
 def _class_name(component: Any) -> str:
-    # transformers 5 renamed this class and kept the old name as an alias, which every version knows.
+    # transformers 5 renamed this class and kept the old name as an alias: every version knows it.
     name = type(component).__name__
     return "PreTrainedTokenizerFast" if name == "TokenizersBackend" else name
 

@@ -1,10 +1,11 @@
 """The pocket VAE's deterministic stand-in: a linear patch code with a learned correction.
 
-A patch PCA, fitted in closed form, is already a fair autoencoder for painted pictures; the convolutional
-correction starts at exactly zero and learns what the patches cannot see of their neighbours. Latents come
-out centred and scaled, so ``scaling_factor`` is 1.
+A patch PCA, fitted in closed form, is already a fair autoencoder for painted pictures; the
+convolutional correction starts at exactly zero and learns what the patches cannot see of their
+neighbours. Latents come out centred and scaled, so ``scaling_factor`` is 1.
 
-Ours: the paper takes its base's VAE; this one exists because pocket must train and run on two CPU cores.
+Ours: the paper takes its base's VAE; this one exists because pocket must train and run on two CPU
+cores.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
     """Code each square patch linearly, and correct code and picture with a small ConvNet.
 
     Args:
-        patch: side of a patch, pixels; also the ratio between picture and latent grid.
+        patch: side of a patch, pixels, a multiple of 4; also the ratio between picture and latent
+            grid.
         latent_channels: numbers kept for each patch.
         width: channels of the correction networks on the latent grid.
         depth: residual blocks in each correction network.
@@ -46,7 +48,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
             *(ResidualBlock(width) for _ in range(depth)),
             _zero(nn.Conv2d(width, latent_channels, 3, padding=1)),
         )
-        # The picture is corrected on finer and finer grids: edges need a resolution that a patch lacks.
+        # The picture is corrected on finer and finer grids: edges need a resolution that a patch
+        # lacks.
         fine, finest = width // 2, width // 4
         self.decoder_correction = nn.Sequential(
             nn.Conv2d(latent_channels, width, 3, padding=1),
@@ -113,7 +116,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
             pictures: (B, 3, H, W) in [-1, 1].
             scale_power: channel k is divided by its deviation to this power, then all by a common
                 factor to unit mean square: 0 keeps PCA's steep spectrum, 1 whitens noise up.
-                Ours: 0.45 gave the best samples of the values tried.
+
+        Ours: a power of 0.45 gave the best samples of the values tried.
         """
         patches = rearrange(
             F.pixel_unshuffle(pictures, self.config.patch), "b c h w -> (b h w) c"

@@ -1,7 +1,7 @@
 """A word-level tokenizer for small vocabularies, in transformers' own format.
 
-Ours: pocket knows some two hundred words; whole words keep its captions short and make it plain which
-words it does not know.
+Ours: pocket knows some two hundred words; whole words keep its captions short and make it plain
+which words it does not know.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def check_recipe(recipe: Recipe) -> Iterable[Problem]:
     if recipe.train.objective != "autoencoder" and recipe.train.init_from is None:
         yield Problem(
             ("train", "init_from"),
-            f"objective {recipe.train.objective!r} starts from a bundle; give a bundle or run folder",
+            f"objective {recipe.train.objective!r} starts from a bundle; give its folder",
         )
 
 
@@ -112,7 +112,8 @@ def _claim(folder: RunFolder, loaded: LoadedRecipe, device: DeviceManager) -> No
     if resolved.is_file() and _identity(resolved.read_text(encoding="utf-8")) != _identity(text):
         raise RecipeError(
             f"run.output = {str(folder.root)!r}: the folder holds a run of another recipe "
-            "(see recipe.resolved.toml there); choose another folder with -s run.output=FOLDER, or remove it."
+            "(see recipe.resolved.toml there); choose another folder with -s run.output=FOLDER, or "
+            "remove it."
         )
     resolved.write_text(text, encoding="utf-8")
     facts = {
@@ -132,7 +133,7 @@ def _claim(folder: RunFolder, loaded: LoadedRecipe, device: DeviceManager) -> No
 
 
 def _identity(resolved: str) -> str:
-    """Leave out what may change between sessions of one run: its length, its pace and its reports."""
+    """Leave out what may change between a run's sessions: its length, its pace, its reports."""
     free = (
         "steps",
         "minutes",

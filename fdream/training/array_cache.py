@@ -24,7 +24,7 @@ def cached_array(
 ) -> np.ndarray:
     """Return the rows of an array, computing them unless a cache with this key is complete.
 
-    The key is part of the file's name, so data or weights that changed can never meet a stale cache.
+    The key is part of the file's name, so a cache made under another key is never read.
 
     Args:
         base: path without ending; the cache is ``<base>-<key hash>.npy``.
@@ -34,7 +34,7 @@ def cached_array(
         reporter: where progress goes.
 
     Returns:
-        The array, mapped read-only from disk.
+        The array, (rows, ...), mapped read-only from disk.
     """
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     path = base.with_name(f"{base.name}-{name}.npy")

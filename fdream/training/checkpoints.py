@@ -1,7 +1,7 @@
 """Checkpoints: safetensors for tensors, JSON for the rest, complete or absent.
 
-A checkpoint is written beside its final name and renamed, so that a kill leaves either the whole of it
-or a folder that is never read and is swept up by the next save.
+A checkpoint is written beside its final name and renamed, so that a kill leaves either the whole of
+it or a folder that is never read and is swept up by the next save.
 """
 
 from __future__ import annotations
@@ -91,12 +91,14 @@ def load(
         own = {
             k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")
         }
-        missing, unexpected = module.load_state_dict(own, strict=False)
-        if missing or unexpected:
+        try:
+            module.load_state_dict(own)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
             raise WeightsError(
-                f"{checkpoint}: {name} does not fit the recipe (missing {missing[:3]}, unexpected "
-                f"{unexpected[:3]}); the model options changed since it was saved: use another run folder."
-            )
+                f"{checkpoint}: {name} does not fit the recipe ({reason}); the model options "
+                "changed since it was saved: use another run folder."
+            ) from error
     state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
     _restore_optimizer(
         optimizer, load_file(checkpoint / "optimizer.safetensors"), state["optimizer"]
@@ -136,13 +138,15 @@ def _restore_optimizer(
     expected = sum(len(group["params"]) for group in current["param_groups"])
     if state and len(state) != expected:
         raise WeightsError(
-            f"optimizer state for {len(state)} parameters, the recipe trains {expected}: use another run folder."
+            f"optimizer state for {len(state)} parameters, the recipe trains {expected}: use "
+            "another run folder."
         )
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for index, entry in state.items():
+    for number, entry in state.items():
+        parameter = parameters[number].detach()
         for key, value in entry.items():
-            if isinstance(value, Tensor) and value.shape == parameters[index].shape and value.ndim:
-                # The fused kernels read parameter and state element by element in memory: a state in
-                # another layout than its parameter would be paired with the wrong weights.
-                entry[key] = torch.empty_like(parameters[index].detach()).copy_(value)
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim:
+                # The fused kernels read parameter and state element by element in memory: a state
+                # in another layout than its parameter would be paired with the wrong weights.
+                entry[key] = torch.empty_like(parameter).copy_(value)
     optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})

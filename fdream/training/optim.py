@@ -13,7 +13,7 @@ from fdream.core.recipe import TrainTable
 
 
 def build_optimizer(modules: Iterable[nn.Module], table: TrainTable) -> Optimizer:
-    """Build AdamW over all parameters that want a gradient; matrices decay, gains and biases do not."""
+    """Build AdamW over all parameters that want a gradient; gains and biases do not decay."""
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": table.weight_decay},

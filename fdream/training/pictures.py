@@ -15,11 +15,11 @@ from torch import Tensor
 from fdream.core.sizes import Size
 from fdream.data.spriteworld.chance import Chance
 from fdream.data.spriteworld.sprites import SpriteSet
-from fdream.data.spriteworld.world import Clip, Description, SpriteWorld, Still
+from fdream.data.spriteworld.world import Clip, Description, Split, SpriteWorld, Still
 from fdream.stages.builtin.pixels import to_uint8
 
 HELD_OUT_SEED = 1_000_000_000
-"""First seed of held-out clips; training seeds stay far below."""
+"""First seed of held-out clips; the split, not the seed, keeps what they show from training."""
 
 
 class SpriteWorldOptions(BaseModel):
@@ -34,13 +34,14 @@ class SpriteWorldOptions(BaseModel):
     fps: float = 8.0
     degraded: bool = False
 
-    def world(self, split: str) -> SpriteWorld:
+    def world(self, split: Split) -> SpriteWorld:
+        """Return the world that these options describe."""
         return SpriteWorld(
             cast=self.sprites,
             size=Size(*self.size),
             frames=self.frames,
             split=split,
-            degraded=self.degraded,  # type: ignore[arg-type]
+            degraded=self.degraded,
         )
 
 
@@ -107,10 +108,21 @@ class ClipSource(_Source):
 
 
 def contact_sheet(rows: Sequence[Tensor]) -> np.ndarray:
-    """Lay rows of pictures, each (N, 3, H, W) in [-1, 1], on one sheet: uint8 (rows * H, N * W, 3)."""
+    """Lay rows of pictures on one sheet.
+
+    Args:
+        rows: each (N, 3, H, W) in [-1, 1].
+
+    Returns:
+        uint8 (rows * H, N * W, 3).
+    """
     return np.concatenate([rearrange(to_uint8(row), "n h w c -> h (n w) c") for row in rows])
 
 
 def psnr(mean_square: Tensor) -> float:
-    """Return the peak signal-to-noise ratio in dB of pictures in [-1, 1]."""
+    """Return the peak signal-to-noise ratio in dB of pictures in [-1, 1].
+
+    Args:
+        mean_square: a scalar, the mean squared error.
+    """
     return 10 * math.log10(4 / max(mean_square.item(), 1e-12))

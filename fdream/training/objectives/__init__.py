@@ -1,1 +1,1 @@
-"""What can be trained: the autoencoder, the contrastive pair, the image base and the video generator."""
+"""What can be trained: autoencoder, contrastive pair, image base and video generator."""

@@ -27,13 +27,17 @@ class AutoencoderOptions(ObjectiveOptions):
     fit_pictures: int = 1024
     """Pictures for the closed-form start."""
     edge_weight: float = 0.5
-    """Weight of the L1 loss on differences of neighbouring pixels: squared error alone blurs outlines."""
+    """Ten times the weight of the L1 loss on differences of neighbouring pixels."""
     latent_noise: float = 0.05
-    """Noise on the latents while decoding, so that the decoder forgives the sampler's last errors."""
+    """Deviation of noise on the latents while decoding: the decoder learns to forgive the sampler's
+    last errors."""
 
 
 class AutoencoderObjective(Objective):
-    """Reconstruct stills: squared error plus L1 on edges."""
+    """Reconstruct stills: squared error plus L1 on edges.
+
+    Ours: there is no paper to follow here; the L1 term stands against blurred outlines.
+    """
 
     Options = AutoencoderOptions
 
@@ -64,7 +68,8 @@ class AutoencoderObjective(Objective):
         edges = F.l1_loss(drawn.diff(dim=-1), pictures.diff(dim=-1)) + F.l1_loss(
             drawn.diff(dim=-2), pictures.diff(dim=-2)
         )
-        # The latents' mean square is held at one, so that the schedule means the same all through training.
+        # The latents' mean square is held at one, so that the schedule means the same all through
+        # training.
         drift = (latents.square().mean() - 1).square()
         loss = square + 0.1 * self.options.edge_weight * edges + 0.1 * drift
         return loss, {

@@ -56,7 +56,7 @@ class ContrastiveObjective(Objective):
         self.stills = stills
         self.base = base
         self.tokenizer = word_tokenizer(vocabulary(stills.options.sprites), options.max_words)
-        shape = {
+        shape: dict[str, Any] = {
             "hidden_size": options.width,
             "intermediate_size": 4 * options.width,
             "num_attention_heads": options.heads,
@@ -101,7 +101,8 @@ class ContrastiveObjective(Objective):
             _wording(still, Chance(f"wording/{i}"))
             for still, i in zip(stills, indices, strict=True)
         ]
-        # What two captions mean decides whether they are equals: wordings of one meaning must not repel.
+        # What two captions mean decides whether they are equals: wordings of one meaning must not
+        # repel.
         meanings = [_meaning(still) for still in stills]
         same = torch.tensor([[a == b for b in meanings] for a in meanings])
         logits = self._logits(captions, np.stack([s.frame for s in stills]))
@@ -162,8 +163,14 @@ class Agreement(nn.Module):
         """Cross entropy to the uniform distribution over positives, both ways.
 
         Args:
-            logits: (N, N), captions by pictures.
-            same: (N, N) bool, True where caption and picture belong together.
+            logits: (N, N), captions by pictures, in the same order.
+            same: (N, N) bool, symmetric, True where caption and picture belong together.
+
+        Returns:
+            A scalar: the mean of both directions.
+
+        Source: Khosla et al., arXiv 2004.11362 (several positives), applied to CLIP's two
+        directions.
         """
         wanted = same.float() / same.float().sum(1, keepdim=True)
         both = F.log_softmax(logits, 1) * wanted + F.log_softmax(logits.T, 1) * wanted
