@@ -108,15 +108,19 @@ class ClipSource(_Source):
 
 
 def contact_sheet(rows: Sequence[Tensor]) -> np.ndarray:
-    """Lay rows of pictures on one sheet.
+    """Lay rows of pictures on one sheet; a row with fewer pictures than others ends in black.
 
     Args:
-        rows: each (N, 3, H, W) in [-1, 1].
+        rows: each (N, 3, H, W) in [-1, 1], alike in H and W.
 
     Returns:
         uint8 (rows * H, N * W, 3).
     """
-    return np.concatenate([rearrange(to_uint8(row), "n h w c -> h (n w) c") for row in rows])
+    strips = [rearrange(to_uint8(row), "n h w c -> h (n w) c") for row in rows]
+    width = max(strip.shape[1] for strip in strips)
+    return np.concatenate(
+        [np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0))) for strip in strips]
+    )
 
 
 def psnr(mean_square: Tensor) -> float:

@@ -1,0 +1,187 @@
+"""What the objectives minimise means what it says, on networks that train in a blink."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from fdream.core.device import DeviceManager
+from fdream.core.recipe import TrainTable
+from fdream.core.report import SilentReporter
+from fdream.data.spriteworld.captions import article
+from fdream.data.spriteworld.chance import Chance
+from fdream.data.spriteworld.scenes import SCENES
+from fdream.models.bundle import Bundle
+from fdream.training.loop import RunFolder, TrainingLoop
+from fdream.training.objectives.autoencoder import AutoencoderObjective, AutoencoderOptions
+from fdream.training.objectives.contrastive import (
+    Agreement,
+    ContrastiveObjective,
+    ContrastiveOptions,
+)
+from fdream.training.objectives.image import ImageObjective, ImageOptions, partial_caption
+from fdream.training.pictures import SpriteWorldOptions, StillSource, contact_sheet
+
+STILLS = StillSource(SpriteWorldOptions(sprites="plain", size=(32, 32), frames=4), validation=6)
+RECIPES = sorted((Path(__file__).parents[2] / "recipes" / "pocket").glob("*.toml"))
+TABLE = TrainTable(objective="image", steps=2, batch_size=3, lr=1e-3, warmup_steps=1, log_every=1)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """An untrained autoencoder and CLIP pair, as the image stage finds them."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("base")
+    vae = AutoencoderObjective(
+        AutoencoderOptions(width=8, depth=1, latent_channels=4, fit_pictures=16), STILLS
+    )
+    vae.prepare(folder, SilentReporter())
+    Bundle.write(folder / "vae", vae.components(), vae.information())
+    pair = tiny_pair(Bundle.open(folder / "vae"))
+    Bundle.write(folder / "clip", pair.components(), pair.information())
+    return Bundle.open(folder / "clip")
+
+
+def tiny_pair(base: Bundle) -> ContrastiveObjective:
+    options = ContrastiveOptions(
+        width=16, text_layers=1, image_layers=1, heads=2, image_size=16, image_patch=8
+    )
+    return ContrastiveObjective(options, STILLS, base)
+
+
+def tiny_image(base: Bundle, cache: Path) -> ImageObjective:
+    torch.manual_seed(0)
+    options = ImageOptions(channels=(16, 32), layers=1, heads=2, stills=12, sheet_steps=2)
+    objective = ImageObjective(options, STILLS, base, DeviceManager.choose("cpu"))
+    objective.prepare(cache, SilentReporter())
+    return objective
+
+
+def test_positives_share_the_probability() -> None:
+    same = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
+    shared = torch.where(same, 50.0, -50.0)
+    # Two equals cannot be told apart: the best that is left is one half each, log 2 for both rows.
+    best = 2 / 3 * torch.log(torch.tensor(2.0))
+    assert Agreement().loss(shared, same).item() == pytest.approx(best.item(), abs=1e-4)
+    only_itself = torch.diag(torch.full((3,), 100.0)) - 50
+    assert Agreement().loss(only_itself, same) > Agreement().loss(shared, same) + 1
+
+
+def test_with_one_positive_it_is_the_plain_symmetric_loss() -> None:
+    logits = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(5)
+    plain = [torch.nn.functional.cross_entropy(way, labels) for way in (logits, logits.T)]
+    loss = Agreement().loss(logits, torch.eye(5).bool())
+    assert loss.item() == pytest.approx(sum(plain).item() / 2, abs=1e-6)
+
+
+def test_the_loss_is_lower_for_matching_pairs() -> None:
+    right, agreement = torch.eye(4), Agreement()
+    matched = agreement.loss(agreement(right), right.bool())
+    assert matched < agreement.loss(agreement(right.roll(1, 0)), right.bool()) - 1
+    assert matched < agreement.loss(agreement(torch.zeros(4, 4)), right.bool()) - 1
+
+
+def test_the_pair_learns_and_both_encoders_hear_it(base: Bundle) -> None:
+    torch.manual_seed(0)
+    pair = tiny_pair(base)
+    pair.prepare(Path(), SilentReporter())
+    parameters = [p for module in pair.modules.values() for p in module.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=3e-3)
+    losses = []
+    for _ in range(12):
+        loss, figures = pair.loss(0, 8, torch.Generator())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.3
+    assert 0 <= figures["matched"] <= 1
+    for encoder in (pair.text_encoder, pair.image_encoder):
+        assert all(p.grad is not None for p in encoder.parameters())
+    assert set(pair.validate()) == {"object_matched", "scene_matched"}
+
+
+def test_the_image_objective_trains_and_leaves_a_bundle_to_draw_from(
+    base: Bundle, tmp_path: Path
+) -> None:
+    objective = tiny_image(base, tmp_path)
+    start = {key: value.clone() for key, value in objective.unet.state_dict().items()}
+    progress = TrainingLoop(objective, TABLE, RunFolder(tmp_path), 0, SilentReporter()).run()
+    assert (progress.step, progress.samples) == (2, 6)
+    saved = Bundle.open(tmp_path)
+    assert saved.component_names == sorted([*base.component_names, "scheduler", "unet"])
+    trained = saved.load("unet").state_dict()
+    assert any(not torch.equal(trained[key], value) for key, value in start.items())
+    assert saved.load("scheduler").zero_terminal_snr
+    frozen = [*objective.vae.parameters(), *objective.text_encoder.parameters()]
+    assert all(p.grad is None for p in frozen)
+
+
+def test_the_image_objective_goes_on_from_a_base_that_has_a_unet(
+    base: Bundle, tmp_path: Path
+) -> None:
+    first = tiny_image(base, tmp_path)
+    Bundle.write(tmp_path / "bundle", first.components(), first.information())
+    second = tiny_image(Bundle.open(tmp_path), tmp_path)
+    ours, theirs = first.unet.state_dict(), second.unet.state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+
+
+def test_a_sheet_may_have_a_shorter_row() -> None:
+    sheet = contact_sheet([torch.ones(3, 3, 4, 5), torch.ones(1, 3, 4, 5), torch.ones(0, 3, 4, 5)])
+    assert sheet.shape == (12, 15, 3)
+    assert (sheet[4:8, :5] == 255).all()
+    assert not sheet[4:8, 5:].any()
+    assert not sheet[8:].any()
+
+
+@torch.no_grad()
+def test_validation_is_the_same_every_time(base: Bundle, tmp_path: Path) -> None:
+    objective = tiny_image(base, tmp_path)
+    objective.unet.eval()
+    first = objective.validate()
+    torch.rand(3)  # nobody's random numbers may leak into it
+    assert objective.validate() == first
+    assert tiny_image(base, tmp_path).validate() == first
+
+
+def test_a_step_draws_from_its_generator_alone(base: Bundle, tmp_path: Path) -> None:
+    objective = tiny_image(base, tmp_path)
+
+    def loss(step: int, seed: int) -> float:
+        return objective.loss(step, 3, torch.Generator().manual_seed(seed))[0].item()
+
+    assert loss(4, 9) == loss(4, 9)
+    assert loss(4, 9) != loss(4, 10)
+
+
+def test_captions_are_dropped_as_often_as_documented() -> None:
+    counts: Counter[str] = Counter()
+    total = 4000
+    for row in range(total):
+        shown = STILLS.words(row % 50)
+        said = partial_caption(shown, Chance(f"test/{row}"))
+        # A whole caption may equal its half; the order below is that of the shares.
+        kinds = {
+            "empty": ("",),
+            "object": (article(shown.facts.thing),),
+            "place": SCENES[shown.facts.scene],
+            "whole": (shown.caption,),
+            "appearance": (shown.pair.appearance,),
+        }
+        counts[next(kind for kind, wordings in kinds.items() if said in wordings)] += 1
+    shares = {"empty": 0.10, "object": 0.08, "place": 0.08, "whole": 0.45, "appearance": 0.29}
+    for kind, share in shares.items():
+        assert counts[kind] / total == pytest.approx(share, abs=0.025), kind
+
+
+@pytest.mark.parametrize("path", [p for p in RECIPES if p.stem != "base"], ids=lambda p: p.stem)
+def test_pockets_recipes_are_what_train_takes(path: Path, fdream, in_tmp: Path) -> None:
+    ran = fdream("train", str(path), "--dry-run")
+    assert ran.code == 0, ran.err
+    assert 'source = "spriteworld"' in ran.out
+    assert list(in_tmp.iterdir()) == []
