@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from PIL import Image
@@ -29,7 +30,8 @@ class Stopped(FdreamError):
     """The run was asked to stop and has saved; running the same command again continues it."""
 
     def __init__(self, signum: int, step: int) -> None:
-        self.exit_code = 130 if signum == signal.SIGINT else 143
+        # The one error whose code depends on what happened.
+        self.exit_code = 130 if signum == signal.SIGINT else 143  # type: ignore[misc]
         super().__init__(
             f"stopped at step {step} and saved; run the same command again to continue."
         )
@@ -171,8 +173,9 @@ class TrainingLoop:
         total["grad_norm"] = nn.utils.clip_grad_norm_(parameters, table.grad_clip).item()
         if not torch.isfinite(torch.tensor(total["grad_norm"])):
             raise FdreamError(
-                f"step {progress.step}: the gradient is not finite (loss {total['loss']}); nothing was saved after the last "
-                f"checkpoint. Lower train.lr (now {table.lr}) or raise train.warmup_steps (now {table.warmup_steps})."
+                f"step {progress.step}: the gradient is not finite (loss {total['loss']}); nothing "
+                f"was saved after the last checkpoint. Lower train.lr (now {table.lr}) or raise "
+                f"train.warmup_steps (now {table.warmup_steps})."
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -238,14 +241,14 @@ class TrainingLoop:
 
 @contextmanager
 def _listening() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM, so that a step in flight ends and is saved; a second one kills."""
+    """Collect SIGINT and SIGTERM: the step in flight ends and is saved; a second signal kills."""
     caught: list[int] = []
 
     def note(signum: int, frame: FrameType | None) -> None:
         caught.append(signum)
         signal.signal(signum, before[signum])
 
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     for signum in before:
         signal.signal(signum, note)
     try:

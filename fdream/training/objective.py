@@ -50,7 +50,7 @@ class Objective(ABC):
 
     @abstractmethod
     def validate(self) -> dict[str, float]:
-        """Measure the current weights on held-out samples; the same samples and noise every time."""
+        """Measure the current weights on held-out samples, the same ones and noise every time."""
 
     @abstractmethod
     def sheet(self) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Train a text-to-image base on latents of stills, in the schedule that the video stage will use.
 
-The base is a plain ``UNet2DConditionModel``, trained with v-prediction and zero terminal SNR from its
-first step: once frozen it cannot learn another schedule.
+The base is a plain ``UNet2DConditionModel``, trained with v-prediction and zero terminal SNR from
+its first step: once frozen it cannot learn another schedule.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ class ImageObjective(Objective):
             out_channels=channels,
             block_out_channels=options.channels,
             layers_per_block=options.layers,
-            # Attention to words on the finest grid costs much and decides little: what stands where is
-            # settled on the coarser ones, and the pooled caption reaches every ResNet.
+            # Attention to words on the finest grid costs much and decides little: what stands where
+            # is settled on the coarser ones, and the pooled caption reaches every ResNet.
             down_block_types=("DownBlock2D", *["CrossAttnDownBlock2D"] * (blocks - 1)),
             up_block_types=(*["CrossAttnUpBlock2D"] * (blocks - 1), "UpBlock2D"),
             cross_attention_dim=width,
@@ -173,7 +173,11 @@ class ImageObjective(Objective):
 
 
 def partial_caption(still: Description, chance: Chance) -> str:
-    """Word a still as people do, or as guidance needs: whole, appearance, a part of it, or nothing."""
+    """Word a still as people do, or as guidance needs.
+
+    Ours: of all draws 45 % are the whole caption, 29 % its appearance half, 8 % the object, 8 % the
+    place and 10 % empty.
+    """
     draw = chance.between(0, 1)
     if draw < 0.45:
         return still.caption
