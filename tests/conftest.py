@@ -85,7 +85,8 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "num_hidden_layers": 1,
         "projection_dim": 16,
     }
-    text = CLIPTextConfig(vocab_size=len(words), max_position_embeddings=8, pad_token_id=0, **clip)
+    marks = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+    text = CLIPTextConfig(vocab_size=len(words), max_position_embeddings=8, **marks, **clip)
     unet = UNet2DConditionModel(
         sample_size=4,
         in_channels=4,

@@ -107,7 +107,12 @@ def t2i(
         ctx, StageChoices(prior=prior, splitter=splitter), device, dtype, threads, offload
     )
     if explain:
-        asked = {"prompt": text, "seed": seed, "num": num, "prior": Chosen(prior, settings)}
+        asked = {
+            "prompt": text,
+            "seed": _or(seed, "drawn anew"),
+            "num": num,
+            "prior": Chosen(prior, settings),
+        }
         explain_run(shop, delivery, {**asked, "splitter": Chosen(splitter)})
         return
     shop.check("prior", scheduler=scheduler)
@@ -167,7 +172,11 @@ def i2v(
         ctx, StageChoices(generator=generator, splitter=splitter), device, dtype, threads, offload
     )
     if explain:
-        facts = {"image": image or "standard input", "motion": asked.motion, "seed": seed}
+        facts = {
+            "image": image or "standard input",
+            "motion": _or(asked.motion, "the image's"),
+            "seed": _or(seed, "the image's, else drawn"),
+        }
         explain_run(shop, delivery, {**facts, "num": num, "generator": Chosen(generator, settings)})
         return
     shop.check("generator", "splitter", scheduler=scheduler)
@@ -228,7 +237,12 @@ def t2v(
     choices = StageChoices(prior=prior, generator=generator, splitter=splitter)
     shop = _workshop(ctx, choices, device, dtype, threads, offload)
     if explain:
-        facts = {"prompt": text, "motion": happens, "seed": seed, "num": num}
+        facts = {
+            "prompt": text,
+            "motion": _or(happens, "from the prompt"),
+            "seed": _or(seed, "drawn anew"),
+            "num": num,
+        }
         stages = {"splitter": Chosen(splitter), "prior": Chosen(prior, still)}
         explain_run(shop, delivery, {**facts, **stages, "generator": Chosen(generator, clip)})
         return
@@ -266,3 +280,7 @@ def _workshop(
     from fdream.pipelines.workshop import Workshop
 
     return Workshop(choices, choose_device(device, dtype, threads, offload), reporter_of(ctx))
+
+
+def _or(value: object, otherwise: str) -> str:
+    return otherwise if value is None else str(value) or "none"

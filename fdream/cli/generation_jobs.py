@@ -237,10 +237,8 @@ def explain_run(shop: Workshop, delivery: Delivery, asked: dict[str, Any]) -> No
             owner = registry.declaration(_KINDS[name], value.name).owner
             rows.append([name, f"{value.name} ({owner}): {found.summary}"])
             rows += [[f"{name}.{key}", text] for key, text in _settings_rows(value.settings)]
-        elif value is not None:
-            rows.append([name, str(value)])
         else:
-            rows.append([name, "drawn anew" if name == "seed" else "the image's, or none"])
+            rows.append([name, str(value)])
     facts = shop.device.describe()
     rows.append(["device", f"{facts['device']}, {facts['dtype']} ({facts['dtype_reason']})"])
     target = {"bytes": "standard output", "named": "a new file here"}
@@ -260,4 +258,4 @@ def _settings_rows(settings: Any) -> Iterator[tuple[str, str]]:
 
 
 def _shown(value: object) -> str:
-    return "the stage's own" if value is None else str(value)
+    return "the stage's own" if value is None else str(value) or "none"

@@ -7,7 +7,7 @@ from typing import Final
 
 from fdream.core.errors import UsageError
 
-MAX_CHARACTERS: Final = 4000
+MAX_CHARACTERS: Final = 2000
 
 
 def clean_prompt(text: str, place: str, *, may_be_empty: bool = False) -> str:

@@ -35,5 +35,5 @@ def environment_record(device: DeviceManager) -> dict[str, Any]:
     versions = {"fdream": fdream.__version__}
     versions |= {name: metadata.version(name) for name in _LIBRARIES}
     described = device.describe()
-    kept = ("device", "name", "dtype", "threads")
-    return {"versions": versions, **{key: described[key] for key in kept}}
+    kept = {key: described[key] for key in ("device", "dtype", "threads")}
+    return {"versions": versions, **kept, "device_name": described["name"]}

@@ -130,7 +130,8 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
             if options.scheduler is None
             else options.scheduler.build(self.schedule)
         )
-        with self._device.inference(), self._device.borrow(self.network) as network:
+        # Borrowed outside: what is cast inside an inference context can never be trained again.
+        with self._device.borrow(self.network) as network, self._device.inference():
             # Not placed: in half precision 29.97 would be another rate.
             rate = torch.full((len(captions),), float(fps), device=self._device.torch_device)
             condition = self.condition(self._device.place(to_unit(first_frames)), captions, rate)

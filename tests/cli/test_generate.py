@@ -1,0 +1,329 @@
+"""The generation commands are filters: bytes, files, names and exit codes as a shell expects."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fdream.cli.app import run
+from fdream.data.images import decode_image, split_images
+from fdream.data.media import read_video
+from fdream.data.metadata import image_record, read_record
+
+
+@dataclass
+class Result:
+    """What a command left behind."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.decode().splitlines()
+
+
+Fdream = Callable[..., Result]
+
+
+@pytest.fixture
+def fdream(
+    tiny_bundle: Path,
+    in_tmp: Path,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Fdream:
+    """Run a command in this process, in a folder of its own, with the tiny bundle's stages."""
+    del in_tmp
+
+    def call(*args: str, stdin: bytes | None = None, terminal: bool = False) -> Result:
+        words = list(args)
+        if words[0] in ("t2i", "t2v") and "--prior" not in words:
+            words += ["--prior", f"pocket:{tiny_bundle}"]
+        if words[0] in ("i2v", "t2v") and "--generator" not in words:
+            words += ["--generator", f"dreamer:{tiny_bundle}"]
+        if stdin is not None:
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
+        capfdbinary.readouterr()
+        code = run(words)
+        said = capfdbinary.readouterr()
+        return Result(code, said.out, said.err.decode())
+
+    return call
+
+
+def test_the_pipe_gives_the_frames_of_t2v(fdream: Fdream) -> None:
+    image = fdream("t2i", "a corgi surfing", "--seed", "1")
+    assert image.code == 0
+    assert fdream("i2v", "-o", "piped.mp4", stdin=image.out).code == 0
+    assert fdream("t2v", "a corgi surfing", "--seed", "1", "-o", "whole.mp4").code == 0
+    piped, whole = (read_record(Path(n)).record for n in ("piped.mp4", "whole.mp4"))
+    assert piped is not None
+    assert whole is not None
+    assert piped["frames_sha256"] == whole["frames_sha256"]
+    assert piped["seed"] == whole["seed"] == 1
+    assert np.array_equal(
+        read_video(Path("piped.mp4")).frames, read_video(Path("whole.mp4")).frames
+    )
+
+
+def test_the_pipe_holds_for_every_sample(fdream: Fdream) -> None:
+    images = fdream("t2i", "a corgi", "--seed", "9", "--num", "2")
+    assert len(list(split_images(io.BytesIO(images.out), "x"))) == 2
+    piped = fdream("i2v", "-o", "p.gif", "--json", stdin=images.out)
+    whole = fdream("t2v", "a corgi", "--seed", "9", "--num", "2", "-o", "w.gif", "--json")
+    hashes = [
+        [json.loads(line)["frames_sha256"] for line in result.lines] for result in (piped, whole)
+    ]
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes[0])) == 2
+    assert sorted(p.name for p in Path().glob("p*")) == ["p-000.gif", "p-001.gif"]
+
+
+def test_file_is_overwritten_and_its_path_printed(fdream: Fdream) -> None:
+    Path("out.png").write_bytes(b"old")
+    result = fdream("t2i", "a corgi", "-o", "out.png")
+    assert (result.code, result.lines) == (0, ["out.png"])
+    assert decode_image(Path("out.png").read_bytes(), "x").shape == (32, 32, 3)
+
+
+def test_terminal_gets_a_name_that_overwrites_nothing(fdream: Fdream) -> None:
+    for name in ("a-corgi-surfing-3.png", "a-corgi-surfing-3-2.png"):
+        result = fdream("t2i", "A Corgi, surfing!", "--seed", "3", terminal=True)
+        assert (result.code, result.lines) == (0, [name])
+        assert Path(name).is_file()
+
+
+def test_json_without_a_name_makes_one(fdream: Fdream) -> None:
+    result = fdream("t2i", "a corgi", "--seed", "3", "--json")
+    (line,) = result.lines
+    told = json.loads(line)
+    assert told["path"] == "a-corgi-3.png"
+    assert told["seed"] == 3
+    assert Path(told["path"]).is_file()
+
+
+def test_folder_collects_results(fdream: Fdream) -> None:
+    result = fdream("t2i", "a corgi", "--seed", "3", "--num", "2", "-o", "made/")
+    assert result.lines == ["made/a-corgi-3-000.png", "made/a-corgi-3-001.png"]
+    assert all(Path(line).is_file() for line in result.lines)
+
+
+def test_video_bytes_are_a_fragmented_mp4(fdream: Fdream) -> None:
+    result = fdream("t2v", "a corgi", "--seed", "3")
+    assert result.out[4:8] == b"ftyp"
+    assert b"moof" in result.out
+    Path("out.mp4").write_bytes(result.out)
+    assert read_video(Path("out.mp4")).frames.shape == (3, 32, 32, 3)
+
+
+@pytest.mark.parametrize("kind", ["mp4", "webm", "gif", "webp", "apng", "png"])
+def test_every_format_carries_the_record(fdream: Fdream, kind: str) -> None:
+    assert fdream("t2v", "a corgi", "--seed", "3", "-o", f"out.{kind}").code == 0
+    record = read_record(Path(f"out.{kind}")).record
+    assert record is not None
+    assert record["prompt"] == "a corgi"
+
+
+def test_metadata_can_be_left_out(fdream: Fdream) -> None:
+    for command, name in (("t2i", "out.png"), ("t2v", "out.mp4")):
+        assert fdream(command, "a corgi", "-o", name, "--no-metadata").code == 0
+        assert read_record(Path(name)).record is None
+
+
+def test_drawn_seed_is_recorded_and_repeats_the_result(fdream: Fdream) -> None:
+    first = fdream("t2i", "a corgi")
+    record = image_record(first.out).record
+    assert record is not None
+    again = fdream("t2i", "a corgi", "--seed", str(record["seed"]))
+    assert again.out == first.out
+    assert fdream("t2i", "a corgi").out != first.out
+
+
+def test_options_stand_above_what_the_image_says(fdream: Fdream) -> None:
+    image = fdream("t2i", "a corgi", "--seed", "1").out
+    args = ("--seed", "5", "--motion", "zooming in", "--fps", "4", "--json", "-o", "x.mp4")
+    told = json.loads(fdream("i2v", *args, stdin=image).lines[0])
+    assert told["seed"] == 5
+    assert told["fps"] == 4
+    assert told["captions"] == {"appearance": "a corgi", "motion": "zooming in"}
+
+
+def test_a_photo_is_animated_with_a_warning_or_a_motion(fdream: Fdream) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (50, 20), "red").save("photo.jpg")
+    silent = fdream("i2v", "photo.jpg", "-o", "a.gif")
+    assert silent.code == 0
+    assert "--motion" in silent.err
+    told = fdream("i2v", "photo.jpg", "--motion", "zooming in", "-o", "b.gif", "--json")
+    assert "--motion" not in told.err
+    captions = json.loads(told.lines[0])["captions"]
+    assert captions == {"appearance": "zooming in", "motion": "zooming in"}
+
+
+def test_unknown_words_are_warned_of_and_drawn_anyway(fdream: Fdream) -> None:
+    result = fdream("t2v", "a zorblax surfing", "-o", "x.gif")
+    assert result.code == 0
+    assert result.err.count("zorblax") == 1
+    assert "--prior" in result.err
+
+
+def test_gif_says_that_it_rounds_its_timing(fdream: Fdream) -> None:
+    assert "10 ms" in fdream("t2v", "a corgi", "-o", "x.gif").err
+    assert "10 ms" not in fdream("t2v", "a corgi", "-o", "x.gif", "--fps", "10").err
+
+
+def test_hostile_record_changes_nothing_but_the_captions(fdream: Fdream) -> None:
+    from fdream.data.writers import encode_image
+
+    hostile = json.dumps(
+        {
+            "schema": 1,
+            "captions": {"appearance": "a corgi", "motion": "\x1b]0;owned\x07"},
+            "seed": "1; rm -rf",
+            "stages": {"generator": {"name": "evil"}},
+            "output": "/etc/passwd",
+        }
+    )
+    image = encode_image(np.zeros((32, 32, 3), np.uint8), "png", hostile)
+    result = fdream("i2v", "-o", "x.mp4", "--json", stdin=image)
+    assert result.code == 0
+    told = json.loads(result.lines[0])
+    assert told["stages"]["generator"]["name"] == "dreamer:tiny"
+    assert told["captions"] == {"appearance": "a corgi", "motion": ""}
+    assert "\x1b" not in result.err
+
+
+def test_explain_makes_nothing(fdream: Fdream) -> None:
+    result = fdream("t2v", "a corgi", "-o", "x.mp4", "--explain")
+    assert result.code == 0
+    assert not Path("x.mp4").exists()
+    said = result.out.decode()
+    assert "x.mp4 as mp4" in said
+    assert "cpu" in said
+
+
+BAD = {
+    "empty prompt": (2, "PROMPT", ["t2i", ""]),
+    "blank prompt": (2, "PROMPT", ["t2v", "  \n"]),
+    "long prompt": (2, "100000", ["t2i", "x" * 100_000]),
+    "control character": (2, "U+001B", ["t2i", "a \x1b[31m corgi"]),
+    "steps 0": (2, "--steps", ["t2i", "a", "--steps", "0"]),
+    "steps text": (2, "--steps", ["t2i", "a", "--steps", "many"]),
+    "guidance nan": (2, "--guidance", ["t2i", "a", "--guidance", "nan"]),
+    "guidance negative": (2, "--guidance", ["t2i", "a", "--guidance", "-1"]),
+    "frames 0": (2, "--frames", ["t2v", "a", "--frames", "0"]),
+    "fps 0": (2, "--fps", ["t2v", "a", "--fps", "0"]),
+    "num 0": (2, "--num", ["t2i", "a", "--num", "0"]),
+    "seed negative": (2, "--seed", ["t2i", "a", "--seed", "-1"]),
+    "size text": (2, "size", ["t2i", "a", "--size", "big"]),
+    "size zero": (2, "size", ["t2i", "a", "--size", "0x0"]),
+    "size huge": (2, "--size", ["t2i", "a", "--size", "20000x20000"]),
+    "size odd": (2, "multiples of 8", ["t2v", "a", "--size", "33x33"]),
+    "resize": (2, "--resize", ["t2v", "a", "--resize", "stretch"]),
+    "format": (2, "--format", ["t2i", "a", "--format", "tiff"]),
+    "image as mp4": (2, ".mp4", ["t2i", "a", "-o", "x.mp4"]),
+    "unknown ending": (2, ".xyz", ["t2v", "a", "-o", "x.xyz"]),
+    "no ending": (2, "ending", ["t2v", "a", "-o", "video"]),
+    "empty output": (2, "-o", ["t2v", "a", "-o", ""]),
+    "json and bytes": (2, "--json", ["t2i", "a", "-o", "-", "--json"]),
+    "several videos in one stream": (2, "several", ["t2v", "a", "--num", "2", "-o", "-"]),
+    "unknown prior": (3, "pocket", ["t2i", "a", "--prior", "pokcet"]),
+    "unknown generator": (3, "dreamer", ["t2v", "a", "--generator", "dremaer"]),
+    "unknown scheduler": (3, "euler", ["t2i", "a", "--scheduler", "euller"]),
+    "unfit scheduler": (3, "zero terminal", ["t2i", "a", "--scheduler", "heun"]),
+    "missing bundle": (3, "nowhere", ["t2v", "a", "--generator", "dreamer:./nowhere"]),
+    "no bundle named": (2, "bundle", ["t2v", "a", "--generator", "dreamer"]),
+    "missing image": (4, "nowhere.png", ["i2v", "nowhere.png", "-o", "x.mp4"]),
+    "folder as image": (4, "made", ["i2v", "made", "-o", "x.mp4"]),
+    "text as image": (4, "notes.txt", ["i2v", "notes.txt", "-o", "x.mp4"]),
+    "video as image": (4, "a video", ["i2v", "real.mp4", "-o", "x.mp4"]),
+    "empty image": (4, "empty", ["i2v", "empty.png", "-o", "x.mp4"]),
+    "motion with escapes": (2, "--motion", ["i2v", "a.png", "--motion", "\x1b[2J", "-o", "x.mp4"]),
+    "unknown device": (2, "device", ["t2i", "a", "--device", "tpu"]),
+    "unknown dtype": (2, "dtype", ["t2i", "a", "--dtype", "int4"]),
+    "output below a file": (6, "notes.txt", ["t2i", "a", "-o", "notes.txt/x.png"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_clear_line_and_no_file(fdream: Fdream, name: str) -> None:
+    code, says, args = BAD[name]
+    Path("notes.txt").write_text("just text")
+    Path("empty.png").write_bytes(b"")
+    Path("real.mp4").write_bytes(b"\x00\x00\x00\x20ftypisom" + bytes(64))
+    Path("made").mkdir()
+    before = sorted(Path().rglob("*"))
+    result = fdream(*args)
+    assert result.code == code, result.err
+    said = [line for line in result.err.splitlines() if not line.startswith("warning:")]
+    assert len(said) == 1, result.err
+    assert says in said[0]
+    assert "Traceback" not in result.err
+    assert result.out == b""
+    assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "stdin", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"]
+)
+def test_bad_stream_is_a_data_error(fdream: Fdream, stdin: bytes) -> None:
+    result = fdream("i2v", "-o", "x.mp4", stdin=stdin)
+    assert result.code == 4
+    assert result.err.count("\n") == 1
+    assert "standard input" in result.err
+    assert not list(Path().iterdir())
+
+
+def test_broken_second_image_keeps_the_first_video(fdream: Fdream) -> None:
+    image = fdream("t2i", "a corgi", "--seed", "1").out
+    result = fdream("i2v", "-o", "x.mp4", stdin=image + image[:100])
+    assert result.code == 4
+    assert "image 2" in result.err
+
+
+def test_terminal_is_never_sent_bytes(fdream: Fdream) -> None:
+    result = fdream("t2i", "a corgi", "-o", "-", terminal=True)
+    assert result.code == 2
+    assert result.out == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_disk_is_an_output_error(tiny_bundle: Path, tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fdream", "t2i", "a", "--prior", f"pocket:{tiny_bundle}"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            check=False,
+        )
+    assert done.returncode == 6, done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_reader_that_leaves_ends_it_quietly(tiny_bundle: Path, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "fdream", "t2i", "a corgi", "--prior", f"pocket:{tiny_bundle}"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        check=False,
+    )
+    os.close(writing)
+    assert done.stderr == b""
+    assert done.returncode == 141
