@@ -270,6 +270,11 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """The text-image adapter; None where it is switched off."""
         return self.text_image
 
+    @property
+    def tap_channels(self) -> tuple[int, ...]:
+        """Channels of `Prediction.taps`, coarse first."""
+        return tuple(place.width for place in self.layout.places if place.up and place.last)[-2:]
+
     def check_base(
         self,
         spatial: UNet2DConditionModel,

@@ -58,8 +58,7 @@ class PredictNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             motion: its motion modules.
             **options: `hidden`, `pairs`.
         """
-        last = [place for place in motion.layout.places if place.up and place.last]
-        return cls(tap_channels=[place.width for place in last[-2:]], **options)
+        return cls(tap_channels=motion.tap_channels, **options)
 
     @torch.no_grad()
     def observe(self, flow: Tensor) -> None:
