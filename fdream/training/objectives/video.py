@@ -1,8 +1,8 @@
 """Train the video generator: only our motion modules move, the spatial network stays as it is.
 
-The loss is the denoising error in the base's own parametrisation on every frame, plus the flow loss of
-the supervisor. Clips are rendered and encoded once; each step takes them whole, or every other frame at
-half the frame rate, which shows a short clip the whole motion.
+The loss is the denoising error in the base's own parametrisation on every frame, plus the flow loss
+of the supervisor. Clips are rendered and encoded once; each step takes them whole, or every other
+frame at half the frame rate, which shows a short clip the whole motion.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -51,7 +52,7 @@ class VideoOptions(ObjectiveOptions):
     """Share of samples that lose their image tokens; the first frame's latent and pixels stay."""
     density: str = "logit_normal(0.2,1.2)"
     """Of t. Ours: a strong condition leaves motion to be decided at high noise."""
-    motion: dict[str, Any] = {}
+    motion: dict[str, Any] = Field(default_factory=dict)
     """Options of ``MotionModules`` by name."""
     motion_text_layers: int = 2
     sheet_steps: int = 15
@@ -78,7 +79,7 @@ class ClipBatch:
 
 
 class VideoObjective(Objective):
-    """Denoise clips under their first frame and caption halves, and hold the features to the flow."""
+    """Denoise clips under their first frame and caption halves; hold features to the flow."""
 
     Options = VideoOptions
 
@@ -98,7 +99,7 @@ class VideoObjective(Objective):
         self.generator = DreamerGenerator.assemble(base, self.motion, device=device)
         self.network = self.generator.network
         self._place_motion_text()
-        self.vae = self.generator._part("vae").requires_grad_(False)
+        self.vae: Any = self.generator._part("vae").requires_grad_(False)
         for name in ("text_encoder", "image_encoder"):
             self.generator._part(name).requires_grad_(False)
         self.supervisor = supervisor
@@ -249,7 +250,7 @@ class VideoObjective(Objective):
         )
 
     def _flow_rows(self, rows: range) -> np.ndarray:
-        """Flow over the strided frames and its visibility, on the latent grid: (N, 3, F - 1, h, w)."""
+        """Flow over strided frames and its visibility, on the latent grid: (N, 3, F - 1, h, w)."""
         packed = []
         for row in rows:
             clip = self.clips.draw(row, self._stride)
@@ -271,7 +272,7 @@ class VideoObjective(Objective):
         )
 
     def _place_motion_text(self) -> None:
-        """Give the generator a motion encoder of the bundle, or a fresh one, and keep hold of it."""
+        """Give the generator the bundle's motion encoder, or a fresh one, and keep hold of it."""
         tokenizer = self.base.load("tokenizer")
         if self.base.has("motion_text_encoder"):
             self.motion_text_encoder = self.base.load("motion_text_encoder")
@@ -290,8 +291,8 @@ class VideoObjective(Objective):
 def clip_caption(shown: Description, chance: Chance) -> CaptionPair:
     """Word a clip for training: whole, halved, or with only a part said.
 
-    The appearance side sees the whole caption as often as its half, for splitter ``whole`` gives both
-    sides the whole one; the motion side likewise.
+    Ours: the appearance side sees the whole caption as often as its half, the motion side twice as
+    often, for splitter ``whole`` gives both sides the whole one.
     """
     appearance = chance.pick(
         (
