@@ -107,11 +107,16 @@ def load(
 
 
 def _weights(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    return {
-        f"{name}.{key}": value.contiguous()
-        for name, module in modules.items()
-        for key, value in module.state_dict().items()
-    }
+    """Name every weight; a tied one, as T5's embedding, is stored under each of its names."""
+    weights: dict[str, Tensor] = {}
+    stored: set[int] = set()
+    for name, module in modules.items():
+        for key, value in module.state_dict().items():
+            value = value.contiguous()
+            # safetensors refuses tensors that share memory.
+            weights[f"{name}.{key}"] = value.clone() if value.data_ptr() in stored else value
+            stored.add(value.data_ptr())
+    return weights
 
 
 def _optimizer_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -15,6 +15,7 @@ from fdream.core.recipe import TrainTable
 from fdream.core.report import SilentReporter
 from fdream.models.bundle import Bundle
 from fdream.training import checkpoints
+from fdream.training.checkpoints import Progress
 from fdream.training.loop import RunFolder, Stopped, TrainingLoop
 from fdream.training.objectives.autoencoder import AutoencoderObjective, AutoencoderOptions
 from fdream.training.optim import WeightAverage, learning_rate
@@ -111,6 +112,21 @@ def test_a_half_written_checkpoint_is_never_read(tmp_path: Path) -> None:
     assert newest.name == "step-00000003"
     loop(tmp_path).run()
     assert not broken.exists()
+
+
+def test_tied_weights_are_saved_and_stay_tied(tmp_path: Path) -> None:
+    def tied() -> torch.nn.Module:
+        module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+        module[1].weight = module[0].weight
+        return module
+
+    first, second = tied(), tied()
+    optimizer = torch.optim.AdamW(first.parameters())
+    average = WeightAverage({"net": first}, 0.9)
+    saved = checkpoints.save(tmp_path, Progress(1), {"net": first}, average.shadow, optimizer)
+    checkpoints.load(saved, {"net": second}, torch.optim.AdamW(second.parameters()))
+    assert torch.equal(second[1].weight, first[0].weight)
+    assert second[0].weight is second[1].weight
 
 
 def test_only_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
