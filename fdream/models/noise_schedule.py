@@ -311,7 +311,9 @@ class NoiseSchedule:
     def _on(self, device: torch.device) -> Tensor:
         """The (2, T) roots in float32 on a device, copied there once."""
         if device not in self._placed:
-            self._placed[device] = self._roots.to(torch.float32).to(device)
+            # Kept for later calls, which may need gradients even if this one does not.
+            with torch.inference_mode(False):
+                self._placed[device] = self._roots.to(torch.float32).to(device)
         return self._placed[device]
 
     def _log_tan(self) -> Tensor:

@@ -99,9 +99,11 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
     def network(self) -> FactorizedUNet:
         """The video network: frozen base and motion modules."""
         if _NETWORK not in self._modules:
-            unet, motion = self._bundle.load("unet"), self._bundle.load("motion")
-            motion.check_base(unet, self._bundle.load("scheduler"))
-            self.add_module(_NETWORK, FactorizedUNet(unet, motion).eval())
+            # What is loaded inside an inference context could never take part in training.
+            with torch.inference_mode(False):
+                unet, motion = self._bundle.load("unet"), self._bundle.load("motion")
+                motion.check_base(unet, self._bundle.load("scheduler"))
+                self.add_module(_NETWORK, FactorizedUNet(unet, motion).eval())
         found = self._modules[_NETWORK]
         assert isinstance(found, FactorizedUNet)
         return found
@@ -225,7 +227,8 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
     def _part(self, name: str) -> nn.Module:
         """A component of the bundle, loaded once."""
         if name not in self._modules:
-            self.add_module(name, self._bundle.load(name))
+            with torch.inference_mode(False):
+                self.add_module(name, self._bundle.load(name))
         found = self._modules[name]
         assert found is not None
         return found

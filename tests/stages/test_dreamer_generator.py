@@ -1,0 +1,96 @@
+"""The dreamer generator between generation and training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fdream.core.captions import CaptionPair
+from fdream.core.device import DeviceManager
+from fdream.core.errors import WeightsError
+from fdream.core.sizes import Size
+from fdream.models.bundle import Bundle
+from fdream.stages import registry
+from fdream.stages.builtin.dreamer_generator import DreamerGenerator
+from fdream.stages.builtin.specs import DreamerOptions
+from fdream.stages.interfaces import SampleOptions
+
+CAPTIONS = [CaptionPair("a corgi", "a corgi surfing")]
+FIRST = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype(np.uint8)
+
+
+@pytest.fixture
+def generator(tiny_bundle: Path) -> DreamerGenerator:
+    return DreamerGenerator(
+        DreamerOptions(bundle=str(tiny_bundle)), device=DeviceManager.choose("cpu")
+    )
+
+
+def test_it_can_be_trained_after_it_has_animated(generator: DreamerGenerator) -> None:
+    generator.animate(FIRST, CAPTIONS, 2, 8.0, [1], SampleOptions())
+    frames = torch.rand(1, 3, 2, 32, 32) * 2 - 1
+    condition = generator.condition(frames[:, :, 0], CAPTIONS, torch.tensor([8.0]))
+    latents, t = generator.encode(frames), torch.tensor([500])
+    output = generator.predict(latents, t, condition).output
+    generator.schedule.to_clean(output, latents, t).square().mean().backward()
+    assert all(p.grad is None for p in generator.network.spatial.parameters())
+    trained = [p.grad is not None for p in generator.network.motion.parameters()]
+    assert sum(trained) > 0.9 * len(trained)
+
+
+def test_assembled_from_its_parts_it_is_the_same_generator(
+    generator: DreamerGenerator, tiny_bundle: Path
+) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    assembled = DreamerGenerator.assemble(
+        bundle, bundle.load("motion"), device=DeviceManager.choose("cpu")
+    )
+    assembled.eval()
+    made = [
+        g.animate(FIRST, CAPTIONS, 2, 8.0, [1], SampleOptions()) for g in (generator, assembled)
+    ]
+    assert np.array_equal(*made)
+
+
+def test_defaults_are_the_bundles(generator: DreamerGenerator) -> None:
+    assert (generator.default_frames, generator.default_fps) == (3, 8.0)
+    assert generator.default_size == Size(32, 32)
+
+
+def test_negative_caption_steers_only_with_guidance(generator: DreamerGenerator) -> None:
+    def animate(guidance: float, negative: str) -> np.ndarray:
+        options = SampleOptions(guidance=guidance, negative=negative)
+        return generator.animate(FIRST, CAPTIONS, 2, 8.0, [1], options)
+
+    assert np.array_equal(animate(1.0, ""), animate(1.0, "the sea"))
+    assert not np.array_equal(animate(3.0, ""), animate(3.0, "the sea"))
+
+
+@pytest.mark.parametrize("scheduler", ["dreamer", "ddim", "dpm++", "euler", "unipc"])
+def test_every_sampler_ends_near_the_same_video(
+    generator: DreamerGenerator, scheduler: str
+) -> None:
+    stage = registry.build("scheduler", scheduler, {}, device=DeviceManager.choose("cpu"))
+    reference = generator.animate(FIRST, CAPTIONS, 2, 8.0, [1], SampleOptions(50, 1.0))
+    options = SampleOptions(steps=50, guidance=1.0, scheduler=stage)
+    made = generator.animate(FIRST, CAPTIONS, 2, 8.0, [1], options)
+    assert np.abs(made.astype(int) - reference).mean() < 8
+
+
+def test_a_bundle_without_motion_says_what_is_missing(tiny_bundle: Path, tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    folder = tmp_path / "base"
+    shutil.copytree(tiny_bundle, folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    del index["motion"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    generator = DreamerGenerator(
+        DreamerOptions(bundle=str(folder)), device=DeviceManager.choose("cpu")
+    )
+    with pytest.raises(WeightsError, match="no 'motion'"):
+        generator.animate(FIRST, CAPTIONS, 2, 8.0, [1], SampleOptions())
