@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from diffusers.utils.logging import disable_progress_bar
+
 from fdream.core.errors import WeightsError
 from fdream.core.sizes import Size
 from fdream.models.bundle import INDEX_NAME, Bundle
@@ -19,6 +21,8 @@ def open_bundle(name: str) -> Bundle:
     Raises:
         WeightsError: there is none, or it cannot be read.
     """
+    # Its bars for shards of weights ignore every setting of the environment, and stderr is ours.
+    disable_progress_bar()
     if name.isidentifier():
         packaged = Path(__file__).parents[2] / "weights" / name
         if (packaged / INDEX_NAME).is_file():
