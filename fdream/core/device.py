@@ -111,6 +111,11 @@ class DeviceManager:
             threads=torch.get_num_threads(),
         )
 
+    def _elsewhere(self, tensor: torch.Tensor) -> bool:
+        """Say whether a tensor is on another device, or of another floating-point type."""
+        recast = tensor.is_floating_point() and tensor.dtype != self.dtype
+        return recast or tensor.device.type != self.torch_device.type
+
     def place(self, x: Placeable) -> Placeable:
         """Move a module or tensor to the device, floating-point values to its dtype.
 
@@ -120,7 +125,9 @@ class DeviceManager:
 
         with self.guard():
             if isinstance(x, torch.nn.Module):
-                x.to(device=self.torch_device, dtype=self.dtype)  # in place
+                # Only if something changes: diffusers warns of every cast, even an empty one.
+                if any(self._elsewhere(t) for t in (*x.parameters(), *x.buffers())):
+                    x.to(device=self.torch_device, dtype=self.dtype)  # in place
                 return x
             # Cast first: MPS cannot even hold a float64 tensor.
             cast_x = x.to(self.dtype) if x.is_floating_point() else x

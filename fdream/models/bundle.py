@@ -185,8 +185,12 @@ class Bundle:
     @cached_property
     def hash(self) -> str:
         """sha256 over names and bytes of all component files, hexadecimal."""
+        return self.hash_of(*self.component_names)
+
+    def hash_of(self, *names: str) -> str:
+        """Return the sha256 over names and bytes of some components' files, hexadecimal."""
         digest = hashlib.sha256()
-        for name in self.component_names:
+        for name in names:
             for file in sorted(self.folder(name).rglob("*")):
                 if file.is_file():
                     digest.update(f"{file.relative_to(self.path).as_posix()}\0".encode())
@@ -211,6 +215,7 @@ class Bundle:
                 f"bundle {self.path.name!r}: {name} is a {class_name}, which fdream does not load; "
                 f"known: {', '.join(sorted(_CLASSES))}."
             )
+        _hide_progress()
         loader = getattr(importlib.import_module(_CLASSES[class_name]), class_name)
         is_module = isinstance(loader, type) and issubclass(loader, nn.Module)
         options = {"use_safetensors": True, "torch_dtype": torch.float32} if is_module else {}
@@ -225,8 +230,15 @@ class Bundle:
         return component.eval() if is_module else component
 
 
+def _hide_progress() -> None:
+    """Switch off the loading bars of diffusers and transformers: what goes on is told by us."""
+    for library in ("diffusers.utils.logging", "transformers.utils.logging"):
+        importlib.import_module(library).disable_progress_bar()
+
+
 def _save(component: Any, place: Path, dtype: torch.dtype | None) -> None:
     if isinstance(component, nn.Module):
+        _hide_progress()
         # A copy: casting in place would change the weights that are still being trained.
         # torch documents `to(memory_format=...)` alone, its annotations do not know it.
         component = deepcopy(component).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

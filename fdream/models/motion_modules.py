@@ -31,22 +31,6 @@ from fdream.models.zero_init import zeroed
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
-# Options for `MotionModules.for_base` over the packaged base (64, 96, 128 channels on a 16 x 16
-# grid), chosen so that a video frame costs at most two images on a CPU.
-POCKET_OPTIONS: dict[str, Any] = {
-    "adapter_depth": 1,
-    "head_width": 32,
-    "level_width": 128,
-    "pixel_patch": 4,
-    "pixel_stem_channels": [64, 64],
-    "pixel_aware_channels": 64,
-    "pixel_aware_layers": "every",
-    "temporal_conv_channels": [48, 96, 128],
-    "temporal_attention_channels": [64, 96, 128],
-    "temporal_attention_layers": "last",
-    "temporal_feed_forward": 4.0,
-}
-
 
 class LevelEmbedding(nn.Module):
     """Embeds the noise angle and the frame rate, for our layers and for the base's time embedding.

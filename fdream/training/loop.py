@@ -109,8 +109,7 @@ class TrainingLoop:
         self.average = WeightAverage(modules, table.ema_decay)
         progress = self._resume()
         if table.compile:
-            for module in modules.values():
-                module.compile()
+            objective.compile()
         last_save = time.monotonic()
         with (
             _listening() as stop,
@@ -221,7 +220,8 @@ class TrainingLoop:
         for module in self.objective.modules.values():
             module.eval()
         try:
-            with torch.no_grad():
+            # Eagerly: a compiled module would compile again for every other batch size.
+            with torch.no_grad(), torch.compiler.set_stance("force_eager"):
                 yield
         finally:
             self.average.swap()

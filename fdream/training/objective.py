@@ -48,6 +48,11 @@ class Objective(ABC):
     ) -> tuple[Tensor, dict[str, float]]:
         """Compute one micro-batch's loss: a scalar with a graph, and figures for the log."""
 
+    def compile(self) -> None:
+        """Compile what runs in ``loss``; evaluation runs it eagerly."""
+        for module in self.modules.values():
+            module.compile()
+
     @abstractmethod
     def validate(self) -> dict[str, float]:
         """Measure the current weights on held-out samples, the same ones and noise every time."""

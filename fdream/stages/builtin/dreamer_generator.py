@@ -123,7 +123,7 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
             UsageError: the size is no multiple of the autoencoder's, or no frame is asked for.
         """
         height, width = first_frames.shape[1:3]
-        refuse_size("this generator", height, width, latent_downscale(self._part("vae")))
+        refuse_size("this generator", height, width, latent_downscale(self.part("vae")))
         if frames < 1:
             raise UsageError(f"--frames {frames}: at least one frame is needed.")
         guidance = self._defaults.guidance if options.guidance is None else options.guidance
@@ -141,7 +141,7 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
             unconditional = None
             if guidance != 1:
                 negative = [CaptionPair(options.negative, options.negative)] * len(captions)
-                other = replace(condition, **self._caption_tokens(negative), prepared=None)
+                other = replace(condition, **self.caption_tokens(negative), prepared=None)
                 other = network.motion.prepare(other, like=condition.prepared)
                 unconditional = self._network(other)
             grid = condition.first_latent.shape[-2:]
@@ -169,12 +169,12 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
 
     def encode(self, frames: Tensor) -> Tensor:
         """Encode frames (B, 3, F, H, W) in [-1, 1] to latents (B, C, F, h, w)."""
-        with self._device.borrow(self._part("vae")) as vae:
+        with self._device.borrow(self.part("vae")) as vae:
             return encode_latents(vae, frames)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents (B, C, F, h, w) to frames (B, 3, F, H, W) in [-1, 1]."""
-        with self._device.borrow(self._part("vae")) as vae:
+        with self._device.borrow(self.part("vae")) as vae:
             return decode_latents(vae, self._device.place(latents))
 
     def condition(
@@ -183,7 +183,7 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
         """Gather what the network is told about a clip; see ``TrainableGenerator.condition``."""
         image = None
         if self.network.motion.adapter is not None:
-            with self._device.borrow(self._part("image_encoder")) as encoder:
+            with self._device.borrow(self.part("image_encoder")) as encoder:
                 image = encode_picture(encoder, first_frame, self._conventions)
         latent = self.encode(rearrange(first_frame, "b c h w -> b c 1 h w"))
         return VideoCondition(
@@ -191,20 +191,20 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
             first_latent=rearrange(latent, "b c 1 h w -> b c h w"),
             first_frame=first_frame,
             fps=fps,
-            **self._caption_tokens(captions),
+            **self.caption_tokens(captions),
         )
 
-    def _caption_tokens(self, captions: list[CaptionPair]) -> dict[str, Any]:
+    def caption_tokens(self, captions: list[CaptionPair]) -> dict[str, Any]:
         """Encode both halves: ``text``, ``motion_text`` and ``motion_mask`` of a condition."""
         appearance = [caption.appearance for caption in captions]
-        with self._device.borrow(self._part("text_encoder")) as encoder:
+        with self._device.borrow(self.part("text_encoder")) as encoder:
             text = encode_text(
                 self._tokenizer("tokenizer"), encoder, appearance, self._device, self._conventions
             )
         if self.network.motion.empty_motion is None:
             return {"text": text}
         motion = [caption.motion for caption in captions]
-        with self._device.borrow(self._part("motion_text_encoder")) as encoder:
+        with self._device.borrow(self.part("motion_text_encoder")) as encoder:
             hidden, mask = encode_motion_text(
                 self._tokenizer("motion_tokenizer"), encoder, motion, self._device
             )
@@ -224,7 +224,7 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
         defaults = {"steps": self._defaults.steps, "guidance": self._defaults.guidance}
         return {**bundle_provenance(self._bundle), "defaults": defaults}
 
-    def _part(self, name: str) -> nn.Module:
+    def part(self, name: str) -> nn.Module:
         """A component of the bundle, loaded once."""
         if name not in self._modules:
             with torch.inference_mode(False):
@@ -232,6 +232,11 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
         found = self._modules[name]
         assert found is not None
         return found
+
+    def use_motion_text(self, tokenizer: Any, encoder: nn.Module) -> None:
+        """Take this encoder of the motion caption in place of the bundle's, for training."""
+        self._tokenizers["motion_tokenizer"] = tokenizer
+        self.add_module("motion_text_encoder", encoder)
 
     def _tokenizer(self, name: str) -> Any:
         if name not in self._tokenizers:

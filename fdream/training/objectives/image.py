@@ -6,7 +6,7 @@ its first step: once frozen it cannot learn another schedule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,11 @@ class ImageObjective(Objective):
         self.modules = {"unet": self.unet}
 
     def prepare(self, cache: Path, reporter: Reporter) -> None:
-        key = {"vae": self.base.hash, "stills": self.options.stills, **self.stills.information()}
+        key = {
+            "vae": self.base.hash_of("vae"),
+            "stills": self.options.stills,
+            **self.stills.information(),
+        }
         reporter.say(f"latents of {self.options.stills} stills")
         self.latents = cached_array(
             cache / "latents", key, self.options.stills, self._encode, reporter
@@ -88,17 +92,14 @@ class ImageObjective(Objective):
         captions = [self._caption(int(row), step) for row in rows]
         noise = torch.randn(clean.shape, generator=generator)
         t = self.schedule.sample_t(batch_size, generator, self.options.density)
-        return self._denoise(self.unet, clean, captions, noise, t), {}
+        return self._denoise(clean, captions, noise, t), {}
 
     def validate(self) -> dict[str, float]:
         count = len(self.held_out_captions)
         noise = initial_noise(tuple(self.held_out_latents.shape[1:]), range(count))
         t = torch.linspace(20, self.schedule.num_steps - 1, count).long()
-        # forward, not the module: a compiled call would compile again for this batch size.
         return {
-            "loss": self._denoise(
-                self.unet.forward, self.held_out_latents, self.held_out_captions, noise, t
-            ).item()
+            "loss": self._denoise(self.held_out_latents, self.held_out_captions, noise, t).item()
         }
 
     def sheet(self) -> np.ndarray:
@@ -108,8 +109,8 @@ class ImageObjective(Objective):
         latents = sample_latents(
             DreamerSampler(self.schedule),
             noise,
-            lambda x, t: self.unet.forward(x, t, encoder_hidden_states=text).sample,
-            lambda x, t: self.unet.forward(x, t, encoder_hidden_states=empty).sample,
+            lambda x, t: self.unet(x, t, encoder_hidden_states=text).sample,
+            lambda x, t: self.unet(x, t, encoder_hidden_states=empty).sample,
             steps=self.options.sheet_steps,
             guidance=self.options.sheet_guidance,
         )
@@ -149,14 +150,13 @@ class ImageObjective(Objective):
 
     def _denoise(
         self,
-        network: Callable[..., Any],
         clean: Tensor,
         captions: list[str],
         noise: Tensor,
         t: Tensor,
     ) -> Tensor:
         noisy = self.schedule.add_noise(clean, noise, t)
-        output = network(noisy, t, encoder_hidden_states=self._text(captions)).sample
+        output = self.unet(noisy, t, encoder_hidden_states=self._text(captions)).sample
         return F.mse_loss(output.float(), self.schedule.target(clean, noise, t))
 
     @torch.no_grad()

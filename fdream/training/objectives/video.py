@@ -28,7 +28,7 @@ from fdream.data.spriteworld.chance import Chance
 from fdream.data.spriteworld.scenes import SCENES
 from fdream.data.spriteworld.world import Description
 from fdream.models.bundle import Bundle
-from fdream.models.conditions import FlowTarget, VideoCondition
+from fdream.models.conditions import FlowTarget, VideoCondition, VideoSample
 from fdream.models.latents import latent_scaling
 from fdream.models.motion_modules import MotionModules
 from fdream.models.motion_text_encoder import fresh_motion_encoder
@@ -99,9 +99,9 @@ class VideoObjective(Objective):
         self.generator = DreamerGenerator.assemble(base, self.motion, device=device)
         self.network = self.generator.network
         self._place_motion_text()
-        self.vae: Any = self.generator._part("vae").requires_grad_(False)
+        self.vae: Any = self.generator.part("vae").requires_grad_(False)
         for name in ("text_encoder", "image_encoder"):
-            self.generator._part(name).requires_grad_(False)
+            self.generator.part(name).requires_grad_(False)
         self.supervisor = supervisor
         spatial_widths = [self._width(block) for block in self.network.spatial.up_blocks[-2:]]
         supervisor.attach(spatial_widths, self.generator.schedule)
@@ -114,12 +114,13 @@ class VideoObjective(Objective):
 
     def prepare(self, cache: Path, reporter: Reporter) -> None:
         options = self.options
-        key = {"base": self.base.hash, "clips": options.clips, **self.clips.information()}
+        key = {"vae": self.base.hash_of("vae"), "clips": options.clips, **self.clips.information()}
         reporter.say(f"latents and flow of {options.clips} clips")
         self.latents = cached_array(
             cache / "clip-latents", key, options.clips, self._encode_rows, reporter
         )
-        flow_key = {**key, "sample_frames": options.frames, "stride": self._stride}
+        teacher = type(self.supervisor).__name__
+        flow_key = {**key, "frames": options.frames, "stride": self._stride, "teacher": teacher}
         self.flow = cached_array(
             cache / "clip-flow", flow_key, options.clips, self._flow_rows, reporter
         )
@@ -137,7 +138,7 @@ class VideoObjective(Objective):
         batch = self._batch(step, batch_size, generator)
         condition = self._condition(batch)
         drop = torch.rand(2, batch_size, generator=generator)
-        empty = self._condition_text([CaptionPair("", "")])
+        empty = self.generator.caption_tokens([CaptionPair("", "")])
         condition = condition.drop_text(
             drop[0] < self.options.text_dropout,
             empty["text"],
@@ -156,6 +157,10 @@ class VideoObjective(Objective):
             "denoising": denoising.item(),
             "flow": flow.item(),
         }
+
+    def compile(self) -> None:
+        """Compile the video network: its base is not trained, but runs in every step."""
+        self.network.compile()
 
     def validate(self) -> dict[str, float]:
         total, parts = 0.0, max(1, len(self.held_out) // 8)
@@ -233,9 +238,6 @@ class VideoObjective(Objective):
     def _condition(self, batch: ClipBatch) -> VideoCondition:
         return self.generator.condition(batch.first_frame, batch.pairs, batch.fps)
 
-    def _condition_text(self, pairs: list[CaptionPair]) -> dict[str, Tensor]:
-        return self.generator._caption_tokens(pairs)
-
     @torch.no_grad()
     def _encode(self, frames: np.ndarray) -> Tensor:
         count = frames.shape[1]
@@ -250,17 +252,24 @@ class VideoObjective(Objective):
         )
 
     def _flow_rows(self, rows: range) -> np.ndarray:
-        """Flow over strided frames and its visibility, on the latent grid: (N, 3, F - 1, h, w)."""
-        packed = []
-        for row in rows:
-            clip = self.clips.draw(row, self._stride)
-            flow = torch.from_numpy(clip.flow)[: self.options.frames - 1]
-            seen = torch.from_numpy(clip.visible)[: self.options.frames - 1, ..., None].float()
-            planes = rearrange(torch.cat([flow, seen], -1), "f h w c -> f c h w")
-            packed.append(
-                rearrange(F.avg_pool2d(planes, self.vae.config.patch), "f c h w -> c f h w")
+        """The supervisor's flow over strided frames and its visibility: (N, 3, F - 1, h, w)."""
+        clips = [self.clips.draw(row, self._stride) for row in rows]
+        count = self.options.frames
+        frames = to_unit(np.concatenate([clip.frames[:count] for clip in clips]))
+        flow = torch.from_numpy(np.stack([clip.flow[: count - 1] for clip in clips]))
+        visible = torch.from_numpy(np.stack([clip.visible[: count - 1] for clip in clips]))
+        target = self.supervisor.targets(
+            VideoSample(
+                frames=rearrange(frames, "(b f) c h w -> b c f h w", f=count),
+                flow=rearrange(flow, "b f h w c -> b c f h w"),
+                visibility=rearrange(visible.float(), "b f h w -> b 1 f h w"),
+                captions=[clip.pair for clip in clips],
+                fps=torch.full((len(clips),), self.clips.options.fps / self._stride),
             )
-        return torch.stack(packed).to(torch.float16).numpy()
+        )
+        planes = torch.cat([target.flow, target.visibility], 1)
+        patch = self.vae.config.patch
+        return F.avg_pool3d(planes, (1, patch, patch)).to(torch.float16).numpy()
 
     def _new_motion(self) -> MotionModules:
         unet, schedule = self.base.load("unet"), self.base.load("scheduler")
@@ -280,8 +289,7 @@ class VideoObjective(Objective):
             self.motion_text_encoder = fresh_motion_encoder(
                 len(tokenizer), self.motion.config.motion_width, self.options.motion_text_layers
             )
-        self.generator.add_module("motion_text_encoder", self.motion_text_encoder)
-        self.generator._tokenizers["motion_tokenizer"] = tokenizer
+        self.generator.use_motion_text(tokenizer, self.motion_text_encoder)
 
     @staticmethod
     def _width(block: nn.Module) -> int:
