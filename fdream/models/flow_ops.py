@@ -10,6 +10,10 @@ from fdream.models.conditions import FlowTarget
 
 MOVING_PX = 0.5
 
+# The Charbonnier corner, in units of the usual displacement. A sharp one is an L1 loss, whose best
+# answer under doubt is the median, no motion: networks fell into it and stayed (tried).
+CORNER = 0.5
+
 
 def warp(frame: Tensor, flow: Tensor) -> Tensor:
     """Sample a frame at positions displaced by a flow field.
@@ -107,8 +111,7 @@ def flow_loss(predicted: Tensor, target: FlowTarget, alpha_bar: Tensor, scale: T
     wanted = _resize(target.flow.float(), size)
     visible = _resize(target.visibility.float(), size)
     squares = ((predicted.float() - wanted) / scale).square().sum(dim=1, keepdim=True)
-    # Charbonnier, shifted to be zero at zero; a hundredth of a unit rounds the corner.
-    errors = (squares + 1e-4).sqrt() - 1e-2
+    errors = (squares + CORNER**2).sqrt() - CORNER
     moving = (wanted.norm(dim=1, keepdim=True) > MOVING_PX).float() * visible
     still = visible - moving
     weight = alpha_bar.float().reshape(-1, 1, 1, 1, 1)
