@@ -102,7 +102,7 @@ def read_layout(spatial: UNet2DConditionModel) -> BaseLayout:
     )
 
 
-def block_layers(block: nn.Module) -> Iterator[tuple[nn.Module, nn.Module | None]]:
+def block_layers(block: Any) -> Iterator[tuple[nn.Module, nn.Module | None]]:
     """The (ResNet, attention or None) pairs of a block, in the order they run."""
     attentions = list(getattr(block, "attentions", None) or [])
     for index, resnet in enumerate(block.resnets):
@@ -177,7 +177,7 @@ def _places(spatial: UNet2DConditionModel) -> Iterator[Place]:
         level -= block.upsamplers is not None
 
 
-def _block_places(name: str, block: nn.Module, level: int) -> Iterator[Place]:
+def _block_places(name: str, block: Any, level: int) -> Iterator[Place]:
     """The layers of one block."""
     for index, resnet in enumerate(block.resnets):
         last = index == len(block.resnets) - 1

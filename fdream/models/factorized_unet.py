@@ -177,7 +177,7 @@ class _Walk:
         self, place: str, features: Tensor, resnet: nn.Module, attention: nn.Module | None
     ) -> Tensor:
         """ResNet, temporal convolution, attention, pixel look-up, temporal attention."""
-        ours, frames, prepared = self.net.motion.layers[place], self.num_frames, self.prepared
+        ours, frames, prepared = self.net.motion.layer(place), self.num_frames, self.prepared
         features = self._run(resnet, features, self.emb)
         if self.temporal and ours.convolution is not None:
             features = self._run(ours.convolution, features, frames)
@@ -185,7 +185,7 @@ class _Walk:
             features = self._run(attention, features, self.text, return_dict=False)
             features = features[0]
         pixel_keys = prepared.pixel_keys.get(place)
-        if frames > 1 and pixel_keys is not None:
+        if frames > 1 and ours.pixel_aware is not None and pixel_keys is not None:
             features = self._run(ours.pixel_aware, features, frames, pixel_keys)
         if self.temporal and ours.attention is not None:
             features = self._run(

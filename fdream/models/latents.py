@@ -25,8 +25,10 @@ def encode_latents(vae: nn.Module, frames: Tensor, chunk: int = CHUNK_FRAMES) ->
         (B, C, F, h, w), scaled as the base takes them.
     """
 
+    coder: Any = vae
+
     def encode(pictures: Tensor) -> Tensor:
-        coded: Any = vae.encode(pictures)
+        coded = coder.encode(pictures)
         if isinstance(coded, Tensor):
             return coded
         shift, scale = _shift_and_scale(vae)
@@ -47,10 +49,11 @@ def decode_latents(vae: nn.Module, latents: Tensor, chunk: int = CHUNK_FRAMES) -
     Returns:
         (B, 3, F, H, W), about [-1, 1], not clipped.
     """
+    coder: Any = vae
     shift, scale = _shift_and_scale(vae)
 
     def decode(codes: Tensor) -> Tensor:
-        drawn: Any = vae.decode(codes / scale + shift)
+        drawn = coder.decode(codes / scale + shift)
         pictures: Tensor = drawn if isinstance(drawn, Tensor) else drawn.sample
         return pictures
 

@@ -192,6 +192,7 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 pixel_stem_channels,
                 pixel_channels or self.layout.level_widths,
             )
+        self.empty_motion: nn.Parameter | None
         if temporal_attention and motion_text:
             self.empty_motion = nn.Parameter(torch.randn(1, 1, motion_width))
         else:
@@ -322,6 +323,12 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
         prepared = PreparedCondition(tokens, first_frame, pixel_keys, motion_keys, motion_mask)
         return replace(condition, prepared=prepared)
 
+    def layer(self, place: str) -> MotionLayer:
+        """Our parts after the spatial layer of that name."""
+        found = self.layers[place]
+        assert isinstance(found, MotionLayer)
+        return found
+
     def _pixel_keys(self, condition: VideoCondition) -> dict[str, tuple[Tensor, Tensor]]:
         """Keys and values of the first frame for each place that looks it up."""
         if self.pixels is None:
@@ -330,7 +337,7 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
         limit = self.config.pixel_aware_max_tokens
         keys: dict[str, tuple[Tensor, Tensor]] = {}
         for place in self.layout.places:
-            layer, pixels = self.layers[place.name].pixel_aware, maps[place.level]
+            layer, pixels = self.layer(place.name).pixel_aware, maps[place.level]
             if layer is not None and pixels.shape[-2] * pixels.shape[-1] <= limit:
                 keys[place.name] = layer.project(pixels)
         return keys
@@ -348,9 +355,10 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
             condition.motion_mask,
         )
         keys = {
-            name: layer.attention.motion.project(text)
-            for name, layer in self.layers.items()
-            if layer.attention is not None
+            place.name: attention.motion.project(text)
+            for place in self.layout.places
+            if (attention := self.layer(place.name).attention) is not None
+            and attention.motion is not None
         }
         return keys, mask
 

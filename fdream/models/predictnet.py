@@ -85,8 +85,9 @@ class PredictNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         num_frames, size = taps[-1].shape[2], taps[-1].shape[-2:]
         features: list[Tensor] = []
+        dtype = next(self.reduce.parameters()).dtype
         for reduce, tap in zip(self.reduce, taps, strict=True):
-            flat = reduce(rearrange(tap, "b c f h w -> (b f) c h w").to(reduce.weight.dtype))
+            flat = reduce(rearrange(tap, "b c f h w -> (b f) c h w").to(dtype))
             if flat.shape[-2:] != size:
                 flat = F.interpolate(flat, size, mode="bilinear", align_corners=False)
             features.append(flat)
