@@ -1,7 +1,7 @@
 """How fast SpriteWorld renders: ``python benchmarks/spriteworld.py [--repeats N]``.
 
-Renders clips of 16 frames of 128x128 with flow, mask and visibility in one thread, scenes and sprites
-warm, and writes JSON to stdout: clips a second, median of the repeats. Bar: 40.
+Renders clips of 16 frames of 128x128 with flow, mask and visibility in one thread, scenes and
+sprites warm, and writes JSON to stdout: clips a second, median of the repeats. Bar: 40.
 """
 
 from __future__ import annotations

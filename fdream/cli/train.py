@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from typing import Annotated
 
 import typer
@@ -57,7 +58,8 @@ def train(
 
     sets = [*(set_ or ())]
     if init_from is not None:
-        sets.append(f"train.init_from={init_from}")
+        # Quoted: a folder named like a number is a name all the same.
+        sets.append(f"train.init_from={dumps(init_from)}")
     loaded = load_recipe(recipe, sets, unset or (), checks=[check_recipe])
     if dry_run:
         render.line(loaded.toml().rstrip())

@@ -78,8 +78,7 @@ class DataTable(Table):
     """What a run learns from."""
 
     source: str = "spriteworld"
-    validation: Count = Field(256, description="held-out samples")
-    workers: Count = Field(0, description="processes that prepare samples; 0 is this process")
+    validation: Positive = Field(256, description="held-out samples")
     options: FreeTable = Field(default_factory=dict, description="validated by the source")
 
 

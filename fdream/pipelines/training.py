@@ -92,7 +92,10 @@ def build_objective(recipe: Recipe, device: DeviceManager) -> Objective:
     choice = recipe.stages.supervisor
     supervisor: Any = registry.build("supervisor", choice.use, choice.options, device=device)
     clips = ClipSource(data, recipe.data.validation, recipe.run.seed)
-    return VideoObjective(options, clips, base, supervisor, device)
+    recompute = recipe.train.gradient_checkpointing
+    return VideoObjective(
+        options, clips, base, supervisor, device, gradient_checkpointing=recompute
+    )
 
 
 def _table_problems(

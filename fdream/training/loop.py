@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fdream.core.errors import FdreamError
+from fdream.core.errors import FdreamError, OutputError
 from fdream.core.recipe import TrainTable
 from fdream.core.report import Reporter
 from fdream.models.bundle import Bundle
@@ -191,17 +191,22 @@ class TrainingLoop:
         return progress
 
     def _save(self, progress: Progress) -> None:
-        checkpoints.save(
-            self.folder.checkpoints,
-            progress,
-            self.objective.modules,
-            self.average.shadow,
-            self.optimizer,
-        )
-        with self._averaged():
-            Bundle.write(
-                self.folder.bundle, self.objective.components(), self.objective.information()
+        objective, folder = self.objective, self.folder
+        try:
+            checkpoints.save(
+                folder.checkpoints,
+                progress,
+                objective.modules,
+                self.average.shadow,
+                self.optimizer,
             )
+            with self._averaged():
+                Bundle.write(folder.bundle, objective.components(), objective.information())
+        except OSError as error:
+            raise OutputError(
+                f"{folder.root}: step {progress.step} could not be saved ({error.strerror}); the "
+                "last checkpoint is whole. Make room, then run the same command again."
+            ) from error
 
     def _evaluate(self, progress: Progress) -> None:
         with self._averaged():

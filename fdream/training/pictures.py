@@ -62,8 +62,12 @@ class _Source:
         return self._train.describe(self._first_seed + index)
 
     def information(self) -> Mapping[str, Any]:
-        """Return what the samples depend on, for caches and bundles."""
+        """Return what a bundle says of the data it was trained on."""
         return {"sprites": self.options.sprites, "size": list(self.options.size)}
+
+    def key(self) -> Mapping[str, Any]:
+        """Return everything that the samples depend on, for caches."""
+        return {**self.options.model_dump(mode="json"), "first_seed": self._first_seed}
 
 
 class StillSource(_Source):
@@ -102,9 +106,6 @@ class ClipSource(_Source):
     def held_out(self) -> list[Clip]:
         """Return clips whose (object, scene, motion) was never trained."""
         return [self._held_out.clip(HELD_OUT_SEED + k) for k in range(self.validation)]
-
-    def information(self) -> Mapping[str, Any]:
-        return {**super().information(), "frames": self.options.frames, "fps": self.options.fps}
 
 
 def contact_sheet(rows: Sequence[Tensor]) -> np.ndarray:

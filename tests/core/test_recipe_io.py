@@ -125,7 +125,7 @@ def test_unset_stage_is_the_default_stage_again(recipes: Path) -> None:
 def test_all_problems_are_told_at_once_with_value_rule_and_layer(recipes: Path) -> None:
     write(recipes / "base.toml", "[train]\nsteps = true\n")
     write(recipes / "mine.toml", 'extends = "base"\n[train]\nlerning_rate = 1\n')
-    message = refused("mine", "run.device=cudda", "data.workers", unsets=["train.nothing"])
+    message = refused("mine", "run.device=cudda", "data.validation", unsets=["train.nothing"])
     assert message.splitlines()[0] == "recipe recipes/mine.toml: 5 problems"
     assert (
         "train.steps = True (from recipes/base.toml): input should be a valid integer." in message
@@ -135,7 +135,7 @@ def test_all_problems_are_told_at_once_with_value_rule_and_layer(recipes: Path) 
         "run.device = 'cudda' (from --set run.device=cudda): "
         "expected auto, cuda, cuda:N, mps or cpu."
     ) in message
-    assert "--set: 'data.workers' is not KEY=VALUE" in message
+    assert "--set: 'data.validation' is not KEY=VALUE" in message
     assert "train.nothing: cannot be unset: no such key" in message
 
 

@@ -72,7 +72,7 @@ class ImageObjective(Objective):
         key = {
             "vae": self.base.hash_of("vae"),
             "stills": self.options.stills,
-            **self.stills.information(),
+            **self.stills.key(),
         }
         reporter.say(f"latents of {self.options.stills} stills")
         self.latents = cached_array(

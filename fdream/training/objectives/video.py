@@ -90,6 +90,8 @@ class VideoObjective(Objective):
         base: Bundle,
         supervisor: FlowSupervisor,
         device: DeviceManager,
+        *,
+        gradient_checkpointing: bool = False,
     ) -> None:
         self.options = options
         self.clips = clips
@@ -98,6 +100,7 @@ class VideoObjective(Objective):
         self.motion = base.load("motion") if base.has("motion") else self._new_motion()
         self.generator = DreamerGenerator.assemble(base, self.motion, device=device)
         self.network = self.generator.network
+        self.network.gradient_checkpointing = gradient_checkpointing
         self._place_motion_text()
         self.vae: Any = self.generator.part("vae").requires_grad_(False)
         for name in ("text_encoder", "image_encoder"):
@@ -114,7 +117,7 @@ class VideoObjective(Objective):
 
     def prepare(self, cache: Path, reporter: Reporter) -> None:
         options = self.options
-        key = {"vae": self.base.hash_of("vae"), "clips": options.clips, **self.clips.information()}
+        key = {"vae": self.base.hash_of("vae"), "clips": options.clips, **self.clips.key()}
         reporter.say(f"latents and flow of {options.clips} clips")
         self.latents = cached_array(
             cache / "clip-latents", key, options.clips, self._encode_rows, reporter
