@@ -27,6 +27,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         latent_channels: numbers kept for each patch.
         width: channels of the correction networks on the latent grid.
         depth: residual blocks in each correction network.
+        correct_encoder: whether the code is corrected too. Ours: a purely linear code reconstructs
+            less, but keeps the patches' own geometry, which a small network learns to draw sooner.
         scaling_factor: kept at 1 for pipelines that expect the key; scales live in buffers.
     """
 
@@ -37,17 +39,22 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         latent_channels: int = 16,
         width: int = 96,
         depth: int = 3,
+        correct_encoder: bool = True,
         scaling_factor: float = 1.0,
     ) -> None:
         super().__init__()
         size = 3 * patch * patch
         self.analysis = nn.Linear(size, latent_channels)
         self.synthesis = nn.Linear(latent_channels, size)
-        self.encoder_correction = nn.Sequential(
-            nn.Conv2d(size, width, 1),
-            *(ResidualBlock(width) for _ in range(depth)),
-            _zero(nn.Conv2d(width, latent_channels, 3, padding=1)),
-        )
+        self.encoder_correction: nn.Sequential | None = None
+        if correct_encoder:
+            self.encoder_correction = nn.Sequential(
+                nn.Conv2d(size, width, 1),
+                *(ResidualBlock(width) for _ in range(depth)),
+                _zero(nn.Conv2d(width, latent_channels, 3, padding=1)),
+            )
+        else:
+            self.analysis.requires_grad_(False)
         # The picture is corrected on finer and finer grids: edges need a resolution that a patch
         # lacks.
         fine, finest = width // 2, width // 4
@@ -88,7 +95,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
             )
         patches = F.pixel_unshuffle(pictures, patch)
         code = F.conv2d(patches, self.analysis.weight[..., None, None], self.analysis.bias)
-        code = code + self.encoder_correction(patches)
+        if self.encoder_correction is not None:
+            code = code + self.encoder_correction(patches)
         return (code - self._per_channel(self.latent_mean)) * self._per_channel(self.latent_scale)
 
     def decode(self, latents: Tensor) -> Tensor:

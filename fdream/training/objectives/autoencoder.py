@@ -23,6 +23,7 @@ class AutoencoderOptions(ObjectiveOptions):
     latent_channels: int = 16
     width: int = 96
     depth: int = 3
+    correct_encoder: bool = True
     scale_power: float = 0.45
     fit_pictures: int = 1024
     """Pictures for the closed-form start."""
@@ -49,6 +50,7 @@ class AutoencoderObjective(Objective):
             latent_channels=options.latent_channels,
             width=options.width,
             depth=options.depth,
+            correct_encoder=options.correct_encoder,
         )
         self.modules = {"vae": self.vae}
 
