@@ -150,7 +150,7 @@ def test_description_is_json_and_names_no_host(cpu: DeviceManager) -> None:
 
 def test_borrowed_module_returns_under_offload(monkeypatch: pytest.MonkeyPatch) -> None:
     meta = DeviceManager(
-        "cuda", torch.device("cpu"), torch.float32, "test", offload="model", threads=1
+        "cuda", torch.device("meta"), torch.float32, "test", offload="model", threads=1
     )
     moves: list[object] = []
     module = torch.nn.Linear(1, 1)
