@@ -146,6 +146,7 @@ def _identity(resolved: str) -> str:
         "save_every",
         "save_minutes",
         "device",
+        "output",
         "threads",
         "compile",
     )

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fdream.core.errors import WeightsError
+from fdream.core.paths import atomic_write
 
 _PARTIAL = ".partial"
 KEPT = 2
@@ -73,6 +74,13 @@ def save(
     for old in complete[:-KEPT]:
         shutil.rmtree(old)
     return final
+
+
+def save_module(folder: Path, module: nn.Module) -> None:
+    """Write one module's weights as ``folder/weights.safetensors``, whole or not at all."""
+    folder.mkdir(exist_ok=True)
+    with atomic_write(folder / "weights.safetensors") as partial:
+        save_file({k: v.contiguous() for k, v in module.state_dict().items()}, partial)
 
 
 def load(

@@ -202,6 +202,8 @@ class TrainingLoop:
             )
             with self._averaged():
                 Bundle.write(folder.bundle, objective.components(), objective.information())
+                for name, module in objective.beside().items():
+                    checkpoints.save_module(folder.root / name, module)
         except OSError as error:
             raise OutputError(
                 f"{folder.root}: step {progress.step} could not be saved ({error.strerror}); the "

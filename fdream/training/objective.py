@@ -65,6 +65,10 @@ class Objective(ABC):
     def components(self) -> Mapping[str, Any]:
         """Return everything the bundle of this run holds, trained or not, by component name."""
 
+    def beside(self) -> Mapping[str, nn.Module]:
+        """Return modules that the run keeps beside its bundle: they serve training alone."""
+        return {}
+
     @abstractmethod
     def information(self) -> Mapping[str, Any]:
         """Return the ``fdream`` table of the bundle's ``model_index.json``."""

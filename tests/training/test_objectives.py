@@ -15,6 +15,7 @@ from fdream.data.spriteworld.captions import article
 from fdream.data.spriteworld.chance import Chance
 from fdream.data.spriteworld.scenes import SCENES
 from fdream.models.bundle import Bundle
+from fdream.stages import registry
 from fdream.training.loop import RunFolder, TrainingLoop
 from fdream.training.objectives.autoencoder import AutoencoderObjective, AutoencoderOptions
 from fdream.training.objectives.contrastive import (
@@ -23,7 +24,13 @@ from fdream.training.objectives.contrastive import (
     ContrastiveOptions,
 )
 from fdream.training.objectives.image import ImageObjective, ImageOptions, partial_caption
-from fdream.training.pictures import SpriteWorldOptions, StillSource, contact_sheet
+from fdream.training.objectives.video import VideoObjective, VideoOptions
+from fdream.training.pictures import (
+    ClipSource,
+    SpriteWorldOptions,
+    StillSource,
+    contact_sheet,
+)
 
 STILLS = StillSource(SpriteWorldOptions(sprites="plain", size=(32, 32), frames=4), validation=6)
 RECIPES = sorted((Path(__file__).parents[2] / "recipes" / "pocket").glob("*.toml"))
@@ -129,6 +136,77 @@ def test_the_image_objective_goes_on_from_a_base_that_has_a_unet(
     second = tiny_image(Bundle.open(tmp_path), tmp_path)
     ours, theirs = first.unet.state_dict(), second.unet.state_dict()
     assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+
+
+def tiny_video(base: Bundle, folder: Path, supervisor: str = "truth") -> VideoObjective:
+    torch.manual_seed(0)
+    device = DeviceManager.choose("cpu")
+    folder.mkdir(exist_ok=True)
+    still = tiny_image(base, folder)
+    Bundle.write(folder / "image" / "bundle", still.components(), still.information())
+    motion = {
+        "image_width": 16,
+        "motion_width": 16,
+        "adapter_depth": 1,
+        "head_width": 8,
+        "level_width": 16,
+        "pixel_patch": 4,
+        "pixel_stem_channels": [8, 8],
+    }
+    return VideoObjective(
+        VideoOptions(clips=6, frames=4, motion=motion, motion_text_layers=1, sheet_steps=2),
+        ClipSource(STILLS.options, validation=2),
+        Bundle.open(folder / "image"),
+        registry.build("supervisor", supervisor, {}, device=device),
+        device,
+    )
+
+
+def test_the_video_objective_moves_motion_and_leaves_space_alone(
+    base: Bundle, tmp_path: Path
+) -> None:
+    objective = tiny_video(base, tmp_path)
+    spatial = {k: v.clone() for k, v in objective.network.spatial.state_dict().items()}
+    start = {k: v.clone() for k, v in objective.motion.state_dict().items()}
+    run = RunFolder(tmp_path / "run")
+    table = TABLE.model_copy(update={"objective": "video", "batch_size": 2, "steps": 5})
+    TrainingLoop(objective, table, run, 0, SilentReporter()).run()
+    after = objective.network.spatial.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in spatial.items())
+    saved = Bundle.open(run.root)
+    learned = saved.load("motion").state_dict()
+    assert all(key in learned for key in start)
+    assert any(not torch.equal(learned[key], value) for key, value in start.items())
+    assert "supervisor" not in saved.component_names
+    assert (run.root / "supervisor" / "weights.safetensors").is_file()
+
+
+def test_the_supervisor_teaches_the_flow_it_is_asked_for(base: Bundle, tmp_path: Path) -> None:
+    exact = tiny_video(base, tmp_path / "exact")
+    blind = tiny_video(base, tmp_path / "blind", supervisor="none")
+    rows = range(4)
+    clip = exact.clips.draw(2)
+    taught = exact._flow_rows(rows)[2, :2]
+    mean = torch.from_numpy(clip.flow).mean((1, 2)).T
+    torch.testing.assert_close(
+        torch.from_numpy(taught).float().mean((2, 3)), mean, atol=0.02, rtol=0.02
+    )
+    assert (blind._flow_rows(rows) == 0).all()
+
+
+def test_recomputing_in_backward_changes_no_gradient(base: Bundle, tmp_path: Path) -> None:
+    objective = tiny_video(base, tmp_path)
+    objective.prepare(tmp_path, SilentReporter())
+    gradients = []
+    for recompute in (False, True):
+        objective.network.gradient_checkpointing = recompute
+        objective.motion.zero_grad()
+        objective.loss(0, 2, torch.Generator().manual_seed(0))[0].backward()
+        gradients.append(
+            [p.grad.clone() for p in objective.motion.parameters() if p.grad is not None]
+        )
+    assert gradients[0]
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
 
 
 def test_a_sheet_may_have_a_shorter_row() -> None:

@@ -211,6 +211,9 @@ class VideoObjective(Objective):
             "motion_tokenizer": self.base.load("tokenizer"),
         }
 
+    def beside(self) -> Mapping[str, nn.Module]:
+        return {"supervisor": self.modules["supervisor"]} if "supervisor" in self.modules else {}
+
     def information(self) -> Mapping[str, Any]:
         return {**self.base.information, "name": "video"}
 
