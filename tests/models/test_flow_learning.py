@@ -1,4 +1,10 @@
-"""Two hundred steps of the flow loss alone teach the temporal layers to see motion."""
+"""Two hundred steps of the flow loss alone make the temporal layers carry motion.
+
+What they learn in so few steps is the motion caption, applied to the object they find: with every
+caption hidden, in training or only afterwards, the error on moving cells stays at that of "nothing
+moves" (measured: 0.98 and 1.02, against 0.55 with captions). So this test holds the path from the
+caption through the temporal layers to the taps; it does not show motion read off the frames.
+"""
 
 import hashlib
 
@@ -96,7 +102,7 @@ def error(net, predictnet, clips):
 
 
 @pytest.mark.timeout(900)
-def test_flow_alone_teaches_the_temporal_layers_to_see_motion(tiny):
+def test_flow_alone_makes_the_temporal_layers_carry_motion(tiny):
     channels = 3 * PATCH**2
     base = tiny.base(
         "pocket",
