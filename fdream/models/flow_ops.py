@@ -11,7 +11,8 @@ from fdream.models.conditions import FlowTarget
 MOVING_PX = 0.5
 
 # The Charbonnier corner, in units of the usual displacement. A sharp one is an L1 loss, whose best
-# answer under doubt is the median, no motion: networks fell into it and stayed (tried).
+# answer under doubt is the median, no motion: most small runs stayed there until the corner was
+# rounded (tried together with other settings, not alone).
 CORNER = 0.5
 
 

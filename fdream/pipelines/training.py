@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pydantic import BaseModel, ValidationError
 
-from fdream.core.errors import RecipeError
+from fdream.core.errors import DeviceError, RecipeError
 from fdream.core.recipe import Recipe
 from fdream.core.recipe_io import LoadedRecipe, Problem, problems_in
 from fdream.models.bundle import Bundle
@@ -61,10 +61,15 @@ def run_training(
         The run folder, and how far the run has come.
 
     Raises:
+        DeviceError: the device is no CPU; nothing here has run on another one yet.
         RecipeError: the folder holds a run of another recipe.
         WeightsError: ``init_from`` holds no bundle.
         Stopped: a signal asked the run to stop; it was saved first.
     """
+    if device.kind != "cpu":
+        raise DeviceError(
+            f"device {device.kind!r}: the objectives work on the CPU so far; add --device cpu."
+        )
     recipe = loaded.recipe
     folder = RunFolder(Path(recipe.output_folder()))
     _claim(folder, loaded, device)
