@@ -184,7 +184,8 @@ def _usage_letter(fault: typer.TyperException) -> str:
     """Return Typer's complaint with the command whose help explains it."""
     context = getattr(fault, "ctx", None)
     command = context.command_path if context else "fdream"
-    return f"{fault.format_message()} Try `{command} --help`."
+    said = fault.format_message().rstrip(".")
+    return f"{said}. Try `{command} --help`."
 
 
 def _pipe_closed() -> int:

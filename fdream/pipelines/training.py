@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pydantic import BaseModel, ValidationError
 
-from fdream.core.errors import DeviceError, RecipeError
+from fdream.core.errors import DeviceError, RecipeError, WeightsError
 from fdream.core.recipe import Recipe
 from fdream.core.recipe_io import LoadedRecipe, Problem, problems_in
 from fdream.models.bundle import Bundle
@@ -71,11 +71,11 @@ def run_training(
             f"device {device.kind!r}: the objectives work on the CPU so far; add --device cpu."
         )
     recipe = loaded.recipe
-    folder = RunFolder(Path(recipe.output_folder()))
-    _claim(folder, loaded, device)
     # Fresh weights are drawn from torch's global generator; everything later has its own.
     torch.manual_seed(recipe.run.seed)
     objective = build_objective(recipe, device)
+    folder = RunFolder(Path(recipe.output_folder()))
+    _claim(folder, loaded, device)
     progress = TrainingLoop(objective, recipe.train, folder, recipe.run.seed, reporter).run()
     return folder, progress
 
@@ -84,7 +84,7 @@ def build_objective(recipe: Recipe, device: DeviceManager) -> Objective:
     """Join data, base bundle and stages to the objective a recipe names."""
     data = SpriteWorldOptions.model_validate(recipe.data.options)
     stills = StillSource(data, recipe.data.validation, recipe.run.seed)
-    base = None if recipe.train.init_from is None else Bundle.open(recipe.train.init_from)
+    base = None if recipe.train.init_from is None else _base(recipe.train.init_from)
     kind = _OBJECTIVES[recipe.train.objective]
     options: Any = kind.Options.model_validate(recipe.objective)
     if kind is AutoencoderObjective:
@@ -101,6 +101,16 @@ def build_objective(recipe: Recipe, device: DeviceManager) -> Objective:
     return VideoObjective(
         options, clips, base, supervisor, device, gradient_checkpointing=recompute
     )
+
+
+def _base(init_from: str) -> Bundle:
+    try:
+        return Bundle.open(init_from)
+    except WeightsError as error:
+        raise WeightsError(
+            f"train.init_from: {error} If it is the run of an earlier stage, train that first: "
+            "`fdream recipes list` tells the order."
+        ) from error
 
 
 def _table_problems(

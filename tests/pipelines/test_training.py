@@ -74,6 +74,8 @@ def test_a_missing_base_is_named(fdream, in_tmp: Path) -> None:
     missing = fdream("train", "pocket/clip", "-s", "data.options.sprites=plain")
     assert missing.code == 3
     assert "runs/pocket-vae" in missing.err
+    assert "train that first" in missing.err
+    assert not list(in_tmp.iterdir())
 
 
 def test_what_has_not_run_on_a_gpu_does_not_pretend_to(in_tmp: Path) -> None:
