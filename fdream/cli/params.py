@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,9 +36,6 @@ SeedOption = Annotated[
     typer.Option(
         "--seed", min=0, max=2**63 - 1, metavar="N", help="Seed; drawn and recorded when not given."
     ),
-]
-OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where the result goes.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 SetOption = Annotated[

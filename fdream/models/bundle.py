@@ -105,11 +105,6 @@ class Bundle:
                 )
         return bundle
 
-    @classmethod
-    def packaged(cls, name: str = "pocket") -> Bundle:
-        """Open a bundle that ships inside the package."""
-        return cls.open(Path(__file__).parents[1] / "weights" / name)
-
     @staticmethod
     def write(
         folder: Path,

@@ -45,6 +45,13 @@ def check_recipe(recipe: Recipe) -> Iterable[Problem]:
     yield from _table_problems(SpriteWorldOptions, recipe.data.options, ("data", "options"))
     options = _OBJECTIVES[recipe.train.objective].Options
     yield from _table_problems(options, recipe.objective, ("objective",))
+    generator = recipe.stages.generator.use
+    if recipe.train.objective == "video" and generator not in ("pocket", "dreamer"):
+        yield Problem(
+            ("stages", "generator", "use"),
+            "only dreamer is trained so far (pocket is dreamer with the packaged bundle)",
+            generator,
+        )
     if recipe.train.objective != "autoencoder" and recipe.train.init_from is None:
         yield Problem(
             ("train", "init_from"),

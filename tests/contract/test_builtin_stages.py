@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from fdream.core.errors import WeightsError
 from fdream.stages import registry, testing
 from fdream.stages.spec import KINDS, StageKind
 
@@ -48,13 +47,7 @@ TINY_CASES = [
 
 @pytest.mark.parametrize(("kind", "name", "check"), CASES)
 def test_conformance(kind: StageKind, name: str, check: testing.Check) -> None:
-    try:
-        outcome = testing.run(check, subject(kind, name))
-    except WeightsError as error:
-        if (kind, name) not in NEEDS_WEIGHTS:
-            raise
-        pytest.skip(str(error))
-    demand(kind, name, outcome)
+    demand(kind, name, testing.run(check, subject(kind, name)))
 
 
 @pytest.mark.parametrize(("kind", "name", "check"), TINY_CASES)

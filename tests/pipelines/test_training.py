@@ -63,6 +63,12 @@ def test_every_problem_of_a_recipe_is_told_before_anything_is_made(fdream, in_tm
     assert not list(in_tmp.iterdir())
 
 
+def test_a_generator_that_is_not_trained_is_refused_not_ignored(fdream, in_tmp: Path) -> None:
+    wrong = fdream("train", "pocket/video", "-s", "stages.generator.use=other", "--dry-run")
+    assert wrong.code == 2
+    assert "stages.generator.use = 'other'" in wrong.err
+
+
 def test_a_dry_run_prints_a_recipe_that_means_the_same(fdream, in_tmp: Path) -> None:
     first = fdream("train", "pocket/video", "-s", "train.steps=7", "--dry-run")
     (in_tmp / "copy.toml").write_text(first.out)
