@@ -10,8 +10,8 @@ import pytest
 from fdream.stages import registry, testing
 from fdream.stages.spec import KINDS, StageKind
 
-# The first run on the packaged weights, where the checkout has them; all run on a tiny bundle.
-NEEDS_WEIGHTS: set[tuple[StageKind, str]] = {("prior", "pocket"), ("generator", "pocket")}
+# The first have the packaged weights, the others need some; all run on a tiny bundle too.
+PACKAGED_WEIGHTS: set[tuple[StageKind, str]] = {("prior", "pocket"), ("generator", "pocket")}
 NEEDS_ARGUMENT: set[tuple[StageKind, str]] = {("generator", "dreamer")}
 
 # Rules that are not for a stage; written out, so that none is passed over by accident.
@@ -40,7 +40,7 @@ def subject(kind: StageKind, name: str) -> testing.Subject:
 
 TINY_CASES = [
     pytest.param(kind, name, check, id=f"{kind}/{name}: {testing.title(check)}")
-    for kind, name in sorted(NEEDS_WEIGHTS | NEEDS_ARGUMENT)
+    for kind, name in sorted(PACKAGED_WEIGHTS | NEEDS_ARGUMENT)
     for check in testing.checks(kind)
 ]
 
