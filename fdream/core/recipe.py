@@ -92,7 +92,7 @@ class TrainTable(Table):
         None, description="stop after so many minutes, whatever the step"
     )
     lr: Annotated[float, Field(gt=0)] = 1e-4
-    optimizer: Literal["adamw"] = "adamw"
+    optimizer: Literal["adamw", "muon"] = "adamw"
     betas: Pair = (0.9, 0.99)
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_steps: Count = 200

@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from fdream.core.recipe import TrainTable
+from fdream.training.muon import MATRIX, Muon, is_matrix
 
 
 def build_optimizer(modules: Iterable[nn.Module], table: TrainTable) -> Optimizer:
-    """Build AdamW over all parameters that want a gradient; gains and biases do not decay."""
-    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": table.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    """Build the recipe's optimizer over all parameters that want a gradient.
+
+    Gains and biases do not decay. With ``muon``, AdamW still moves what is no large matrix.
+    """
+    seen: set[int] = set()
+    matrices: list[Tensor] = []
+    rest: list[Tensor] = []
+    for module in (inner for root in modules for inner in root.modules()):
+        for parameter in module.parameters(recurse=False):
+            # A tied parameter is met once for each of its modules.
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
+                chosen = table.optimizer == "muon" and is_matrix(module, parameter)
+                (matrices if chosen else rest).append(parameter)
+    decay = table.weight_decay
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
+    if table.optimizer == "muon":
+        groups.append({"params": matrices, "weight_decay": decay, MATRIX: True})
+        return Muon([g for g in groups if g["params"]], lr=table.lr, betas=table.betas)
+    fused = all(p.device.type in ("cpu", "cuda") for p in rest)
     return AdamW([g for g in groups if g["params"]], lr=table.lr, betas=table.betas, fused=fused)
 
 
