@@ -128,7 +128,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
         matrices: (N, rows, columns).
 
     Returns:
-        (N, rows, columns); singular values between about 0.7 and 1.2.
+        (N, rows, columns); singular values between about 0.7 and 1.2; very small ones end lower.
 
     Source: the quintic Newton-Schulz iteration of Jordan et al., with their coefficients.
     """
