@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from fdream.cli import render
 from fdream.core.errors import OutputError, UsageError
 from fdream.core.paths import slug, unused
+from fdream.data.encoding import FOLDER, IMAGE_FORMATS, VIDEO_FORMATS, Encoding
 
 Place = Literal["bytes", "file", "folder", "named"]
 
@@ -26,10 +27,10 @@ _NOT_A_TERMINAL: Final = "a terminal shows no pictures; give -o FILE, or pipe it
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """How to write one result: both functions take the format and the record's JSON, if any."""
+    """How to write one result: both functions take the encoding and the record's JSON, if any."""
 
-    encode: Callable[[str, str | None], bytes]
-    save: Callable[[Path, str, str | None], None]
+    encode: Callable[[Encoding, str | None], bytes]
+    save: Callable[[Path, Encoding, str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Delivery:
     Attributes:
         place: bytes to standard output, one file, a folder, or names of their own here.
         path: the file or folder.
-        kind: the format.
+        encoding: the format and what was asked of it.
         as_json: whether a line of JSON is printed, not the path.
         metadata: whether files carry their record.
         stream: whether several results may follow each other on standard output.
@@ -47,7 +48,7 @@ class Delivery:
 
     place: Place
     path: Path
-    kind: str
+    encoding: Encoding
     as_json: bool
     metadata: bool
     stream: bool
@@ -57,38 +58,38 @@ class Delivery:
         cls,
         output: str | None,
         kind: str | None,
-        formats: Sequence[str],
         *,
+        moving: bool,
+        quality: int | None = None,
+        loop: int | None = None,
         as_json: bool,
         metadata: bool,
-        stream: bool,
     ) -> Delivery:
         """Decide by ``-o``, ``--format``, ``--json`` and whether stdout is a terminal.
 
         Args:
             output: ``-o`` as written; a folder ends with a slash or exists.
             kind: ``--format``.
-            formats: what can be written, the default first.
+            moving: videos, not pictures; only pictures may follow each other on standard output.
+            quality: ``--quality``.
+            loop: ``--loop``.
             as_json: ``--json``.
             metadata: not ``--no-metadata``.
-            stream: whether several results may follow each other on standard output.
 
         Raises:
             UsageError: the options contradict each other or name no format.
             OutputError: the place cannot be written.
         """
-        place = _place(output, as_json)
         path = Path(output) if output is not None else Path()
-        if place == "bytes" and as_json:
-            raise UsageError("--json and the bytes both want standard output; give -o FILE.")
-        if place == "bytes" and sys.stdout.isatty():
-            raise UsageError(f"-o -: {_NOT_A_TERMINAL}.")
-        if place != "bytes":
-            _refuse_unwritable(path, folder=place != "file")
-        chosen = kind or (_by_suffix(path, formats) if place == "file" else formats[0])
-        if chosen not in formats:
-            raise UsageError(f"--format {chosen}: unknown here; choose from {', '.join(formats)}.")
-        return cls(place, path, chosen, as_json, metadata, stream)
+        with _written_to(f"-o {output}"):  # also a name that is too long
+            place = _place(output, as_json, kind)
+            chosen = kind or (_by_suffix(path, moving) if place == "file" else None)
+            encoding = Encoding.choose(chosen, moving=moving, quality=quality, loop=loop)
+            if place == "bytes":
+                _refuse_bytes(encoding, as_json)
+            else:
+                _refuse_unwritable(path, place, encoding)
+        return cls(place, path, encoding, as_json, metadata, stream=not moving)
 
     def refuse_several(self) -> None:
         """Say that standard output takes only one of these.
@@ -119,20 +120,20 @@ class Delivery:
         """
         from fdream.data.metadata import dump_record
 
+        record = {**record, "encoding": self.encoding.record()}
         text = dump_record(record) if self.metadata else None
         if self.place == "bytes":
             if several:
                 self.refuse_several()
             with _written_to("standard output"):
-                sys.stdout.buffer.write(writer.encode(self.kind, text))
+                sys.stdout.buffer.write(writer.encode(self.encoding, text))
                 sys.stdout.buffer.flush()  # the next program in the pipe can begin
             return
         path = self._path(record, title, number, several)
-        writer.save(path, self.kind, text)
+        writer.save(path, self.encoding, text)
         with _written_to("standard output"):
             if self.as_json:
-                line = json.dumps({"path": str(path), "format": self.kind, **record})
-                sys.stdout.write(line + "\n")
+                sys.stdout.write(json.dumps({"path": str(path), **record}) + "\n")
             else:
                 render.line(str(path))
             sys.stdout.flush()
@@ -142,7 +143,7 @@ class Delivery:
         if self.place == "file":
             return self.path.with_name(f"{self.path.stem}{counted}{self.path.suffix}")
         # Never overwriting: nobody named this file, so nobody meant to replace it.
-        name = f"{slug(title)}-{record['seed']}{counted}.{_suffix(self.kind)}"
+        name = f"{slug(title)}-{record['seed']}{counted}{_suffix(self.encoding.kind)}"
         return unused(self.path / name)
 
 
@@ -157,22 +158,36 @@ def _written_to(place: str) -> Iterator[None]:
         raise OutputError(f"cannot write to {place}: {error.strerror or error}.") from error
 
 
-def _place(output: str | None, as_json: bool) -> Place:
+def _place(output: str | None, as_json: bool, kind: str | None) -> Place:
     if output is None:
         return "named" if as_json or sys.stdout.isatty() else "bytes"
     if output == "-":
         return "bytes"
     if not output.strip():
         raise UsageError("-o: empty; give a file, a folder/ or -.")
-    if output.endswith(("/", os.sep)) or Path(output).is_dir():
+    if output.endswith(("/", os.sep)):
         return "folder"
-    return "file"
+    path = Path(output)
+    if not path.is_dir():
+        return "file"
+    # A folder of frames is one result, as a file is: written again, it is replaced.
+    return "file" if (kind or _ending(path)) == FOLDER and _is_result(path) else "folder"
 
 
-def _by_suffix(path: Path, formats: Sequence[str]) -> str:
-    ending = path.suffix.lower().removeprefix(".")
-    if ending in formats:
-        return ending
+def _is_result(path: Path) -> bool:
+    from fdream.data.frame_folder import is_frame_folder
+
+    return is_frame_folder(path)
+
+
+def _ending(path: Path) -> str:
+    return path.suffix.lower().removeprefix(".")
+
+
+def _by_suffix(path: Path, moving: bool) -> str:
+    formats = VIDEO_FORMATS if moving else IMAGE_FORMATS
+    if _ending(path) in formats:
+        return _ending(path)
     known = ", ".join(f".{kind}" for kind in formats)
     raise UsageError(
         f"-o {path}: the format of {path.suffix or 'a name without an ending'} is not known here; "
@@ -181,16 +196,44 @@ def _by_suffix(path: Path, formats: Sequence[str]) -> str:
 
 
 def _suffix(kind: str) -> str:
+    """The ending of a name that we choose; a folder has none."""
     # An animated PNG is a PNG to every program that does not know it.
-    return "png" if kind == "apng" else kind
+    return {"apng": ".png", FOLDER: ""}.get(kind, f".{kind}")
 
 
-def _refuse_unwritable(path: Path, *, folder: bool) -> None:
-    wanted = path if folder else path.parent
+def _refuse_bytes(encoding: Encoding, as_json: bool) -> None:
+    if as_json:
+        raise UsageError("--json and the bytes both want standard output; give -o FILE.")
+    if encoding.kind == FOLDER:
+        raise UsageError(
+            f"--format {FOLDER}: a folder cannot go to standard output; give -o NAME, or choose "
+            "--format apng for frames without loss in one stream."
+        )
+    if sys.stdout.isatty():
+        raise UsageError(f"-o -: {_NOT_A_TERMINAL}.")
+
+
+def _refuse_unwritable(path: Path, place: Place, encoding: Encoding) -> None:
+    """Refuse what would fail only after minutes of work.
+
+    ``-o folder/`` is made with its parents: the slash says that a folder is meant. The folder of
+    ``-o folder/name.mp4`` has to be there, as for cp, ffmpeg and a redirection: where it is not,
+    the path is more often mistyped than new, and the result would be lost in a place of that name.
+    """
+    wanted = path if place == "folder" else path.parent
     existing = next(p for p in (wanted, *wanted.absolute().parents) if p.exists())
     if not existing.is_dir():
         raise OutputError(
             f"cannot write {path}: {existing} is a file, not a folder; choose another."
+        )
+    if place == "file" and existing != wanted:
+        raise OutputError(
+            f"cannot write {path}: there is no folder {wanted}; make it with mkdir -p, or give "
+            f"-o {wanted}{os.sep} for a name of its own in a new folder."
+        )
+    if place == "file" and encoding.kind == FOLDER and path.exists() and not path.is_dir():
+        raise OutputError(
+            f"cannot write {path}: it is a file, and {FOLDER} are a folder; name another."
         )
     if not os.access(existing, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write {path}: no permission to write into {existing}.")

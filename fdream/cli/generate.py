@@ -26,6 +26,7 @@ from fdream.cli.generation_params import (
     GuidanceOption,
     ImageArgument,
     JsonLinesOption,
+    LoopOption,
     MotionOption,
     NegativeOption,
     NoMetadataOption,
@@ -35,6 +36,7 @@ from fdream.cli.generation_params import (
     PriorOption,
     PriorStepsOption,
     PromptArgument,
+    QualityOption,
     ResizeOption,
     ResultOption,
     SchedulerOption,
@@ -75,6 +77,7 @@ def t2i(
     num: NumOption = 1,
     output: ResultOption = None,
     format_: FormatOption = None,
+    quality: QualityOption = None,
     json: JsonLinesOption = False,
     no_metadata: NoMetadataOption = False,
     explain: ExplainOption = False,
@@ -94,14 +97,13 @@ def t2i(
       fdream t2i "a red car in a city" --num 4 --seed 1 -o cars/
     """
     from fdream.data.prompts import clean_prompt
-    from fdream.data.writers import IMAGE_FORMATS
     from fdream.pipelines.generation import Sample, text_to_image
     from fdream.pipelines.workshop import StageChoices
 
     text = clean_prompt(prompt, "PROMPT")
     settings = still_settings(size, steps, guidance, negative, scheduler)
     delivery = Delivery.decide(
-        output, format_, IMAGE_FORMATS, as_json=json, metadata=not no_metadata, stream=True
+        output, format_, moving=False, quality=quality, as_json=json, metadata=not no_metadata
     )
     shop = _workshop(
         ctx, StageChoices(prior=prior, splitter=splitter), device, dtype, threads, offload
@@ -144,6 +146,8 @@ def i2v(
     num: NumOption = 1,
     output: ResultOption = None,
     format_: FormatOption = None,
+    quality: QualityOption = None,
+    loop: LoopOption = None,
     json: JsonLinesOption = False,
     no_metadata: NoMetadataOption = False,
     explain: ExplainOption = False,
@@ -166,7 +170,7 @@ def i2v(
     from fdream.pipelines.workshop import StageChoices
 
     settings = clip_settings(size, resize, frames, fps, steps, guidance, negative, scheduler)
-    delivery = _video_delivery(output, format_, json, no_metadata)
+    delivery = _video_delivery(output, format_, quality, loop, json, no_metadata)
     asked = Animation(motion_caption(motion), seed, num, settings)
     shop = _workshop(
         ctx, StageChoices(generator=generator, splitter=splitter), device, dtype, threads, offload
@@ -205,6 +209,8 @@ def t2v(
     num: NumOption = 1,
     output: ResultOption = None,
     format_: FormatOption = None,
+    quality: QualityOption = None,
+    loop: LoopOption = None,
     json: JsonLinesOption = False,
     no_metadata: NoMetadataOption = False,
     explain: ExplainOption = False,
@@ -231,7 +237,7 @@ def t2v(
     text, happens = clean_prompt(prompt, "PROMPT"), motion_caption(motion)
     still = still_settings(size, prior_steps, prior_guidance, prior_negative)
     clip = clip_settings(size, resize, frames, fps, steps, guidance, negative, scheduler)
-    delivery = _video_delivery(output, format_, json, no_metadata)
+    delivery = _video_delivery(output, format_, quality, loop, json, no_metadata)
     if num > 1:
         delivery.refuse_several()
     choices = StageChoices(prior=prior, generator=generator, splitter=splitter)
@@ -260,12 +266,21 @@ def t2v(
 
 
 def _video_delivery(
-    output: str | None, format_: str | None, json: bool, no_metadata: bool
+    output: str | None,
+    format_: str | None,
+    quality: int | None,
+    loop: int | None,
+    json: bool,
+    no_metadata: bool,
 ) -> Delivery:
-    from fdream.data.writers import VIDEO_FORMATS
-
     return Delivery.decide(
-        output, format_, VIDEO_FORMATS, as_json=json, metadata=not no_metadata, stream=False
+        output,
+        format_,
+        moving=True,
+        quality=quality,
+        loop=loop,
+        as_json=json,
+        metadata=not no_metadata,
     )
 
 

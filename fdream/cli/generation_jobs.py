@@ -69,7 +69,7 @@ def produce(jobs: Iterator[Job], delivery: Delivery, reporter: Reporter) -> None
     while upcoming is not None:
         product = upcoming()
         upcoming = next(jobs, None)
-        note = product.notes(delivery.kind)
+        note = product.notes(delivery.encoding.kind)
         if note is not None and number == 0:
             reporter.say(note)
         delivery.send(
@@ -88,8 +88,8 @@ def still_product(still: Still, title: str) -> Product:
 
     return Product(
         Writer(
-            encode=lambda kind, record: encode_image(still.pixels, kind, record),
-            save=lambda path, kind, record: save_image(path, still.pixels, kind, record),
+            encode=lambda encoding, record: encode_image(still.pixels, encoding, record),
+            save=lambda path, encoding, record: save_image(path, still.pixels, encoding, record),
         ),
         still.record,
         title,
@@ -111,8 +111,10 @@ def clip_product(clip: Clip, title: str) -> Product:
 
     return Product(
         Writer(
-            encode=lambda kind, record: encode_video(clip.frames, clip.fps, kind, record),
-            save=lambda path, kind, record: save_video(path, clip.frames, clip.fps, kind, record),
+            encode=lambda encoding, record: encode_video(clip.frames, clip.fps, encoding, record),
+            save=lambda path, encoding, record: save_video(
+                path, clip.frames, clip.fps, encoding, record
+            ),
         ),
         clip.record,
         title,
@@ -242,7 +244,8 @@ def explain_run(shop: Workshop, delivery: Delivery, asked: dict[str, Any]) -> No
     facts = shop.device.describe()
     rows.append(["device", f"{facts['device']}, {facts['dtype']} ({facts['dtype_reason']})"])
     target = {"bytes": "standard output", "named": "a new file here"}
-    rows.append(["output", f"{target.get(delivery.place, delivery.path)} as {delivery.kind}"])
+    kind = delivery.encoding.kind
+    rows.append(["output", f"{target.get(delivery.place, delivery.path)} as {kind}"])
     rows.append(["metadata", "in the file" if delivery.metadata else "none"])
     render.table(["what", "how"], rows)
 

@@ -127,8 +127,30 @@ FormatOption = Annotated[
         "--format",
         "-f",
         metavar="KIND",
-        help="png, webp; for videos mp4, webm, gif, webp, apng, "
-        "png (a sheet) [default: by the file's ending, else png or mp4].",
+        help="png, webp; for videos mp4, webm, gif, webp, apng, png (a sheet), frames (-o NAME is "
+        "the folder of 00000.png, ..., -o folder/ has one inside for each result) [default: by "
+        "the file's ending, else png or mp4].",
+    ),
+]
+QualityOption = Annotated[
+    int | None,
+    typer.Option(
+        "--quality",
+        min=1,
+        max=100,
+        metavar="N",
+        help="1 (smallest file) to 100 (best) for mp4, webm, gif and webp; 75 is what encoders "
+        "call usual [default: 90; an image without loss].",
+    ),
+]
+LoopOption = Annotated[
+    int | None,
+    typer.Option(
+        "--loop",
+        min=0,
+        max=65_535,
+        metavar="N",
+        help="How often a gif, webp or apng is played; 0 is for ever [default: 0].",
     ),
 ]
 JsonLinesOption = Annotated[

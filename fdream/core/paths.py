@@ -37,7 +37,7 @@ def user_settings_file() -> Path:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, *, replace_folder: bool = False) -> Iterator[Path]:
     """Yield a temporary path that becomes ``path`` on success and vanishes on failure.
 
     The name and suffix are kept, because encoders choose their format by it. What is written may
@@ -46,6 +46,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     Args:
         path: the final place; missing parent folders are made.
+        replace_folder: whether a folder that holds something is replaced too: the caller knows
+            that nothing else is lost with it.
 
     Raises:
         OutputError: the place cannot be written.
@@ -53,7 +55,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     special = path.exists() and not (path.is_file() or path.is_dir())
     final = path.resolve() if path.is_symlink() and not special else path
     with _as_output_error(path):
-        if final.is_dir() and any(final.iterdir()):
+        if final.is_dir() and any(final.iterdir()) and not replace_folder:
             raise OutputError(f"{path} is a folder that is not empty; name another output.")
         if not special:
             final.parent.mkdir(parents=True, exist_ok=True)
@@ -67,9 +69,24 @@ def atomic_write(path: Path) -> Iterator[Path]:
             if special:
                 _copy_bytes(temporary, final)
             else:
-                temporary.replace(final)
+                _put(temporary, final, aside)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put(temporary: Path, final: Path, aside: Path) -> None:
+    """Rename into place; a folder that holds something has to step aside, to vanish with it."""
+    if not (final.is_dir() and any(final.iterdir())):
+        temporary.replace(final)
+        return
+    # No name of ours: it may not meet the temporary's.
+    old = Path(tempfile.mkdtemp(dir=aside)) / "old"
+    final.replace(old)
+    try:
+        temporary.replace(final)
+    except OSError:
+        old.replace(final)
+        raise
 
 
 def _copy_bytes(source: Path, target: Path) -> None:

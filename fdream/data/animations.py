@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
-from fdream.data.metadata import KEY, xmp_packet
+from fdream.data.encoding import DEFAULT_QUALITY, Encoding
+from fdream.data.metadata import png_text, xmp_packet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,36 +23,38 @@ GIF_FASTEST_MS: Final = 20
 _PALETTE_PIXELS: Final = 1 << 20
 
 
-def write_gif(
-    target: io.BytesIO, frames: NDArray[np.uint8], fps: float, record: str | None
-) -> None:
-    """Write a GIF with one palette for all frames, so that still areas do not flicker.
+def encode_gif(
+    frames: NDArray[np.uint8], fps: float, encoding: Encoding, record: str | None
+) -> bytes:
+    """Encode a GIF with one palette for all frames, so that still areas do not flicker.
 
     Args:
-        target: where the bytes go.
         frames: uint8 (F, H, W, 3), RGB.
         fps: frames per second; the format keeps time in steps of 10 ms.
+        encoding: quality chooses the number of colours; from ``DEFAULT_QUALITY`` on all 256.
         record: the metadata, JSON text, as the comment; None writes none.
     """
+    quality = DEFAULT_QUALITY if encoding.quality is None else encoding.quality
+    colours = min(256, max(2, round(256 * quality / DEFAULT_QUALITY)))
     stacked = frames.reshape(-1, frames.shape[2], 3)
     # Whole rows at a stride: enough colours to choose from, and bounded time for large videos.
     stride = max(1, stacked.shape[0] * stacked.shape[1] // _PALETTE_PIXELS)
     palette = Image.fromarray(stacked[::stride]).quantize(
-        256, method=Image.Quantize.MEDIANCUT, kmeans=2
+        colours, method=Image.Quantize.MEDIANCUT, kmeans=2
     )
     pictures = [
         Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
         for frame in frames
     ]
-    pictures[0].save(
-        target,
+    # A GIF tells how often it is *repeated*, and one that plays once tells nothing.
+    repeats = {} if encoding.loop == 1 else {"loop": max(0, (encoding.loop or 0) - 1)}
+    return _animation(
+        pictures,
         "GIF",
-        save_all=True,
-        append_images=pictures[1:],
         duration=gif_durations(len(frames), fps),
-        loop=0,
         optimize=False,
         comment=(record or "").encode(),
+        **repeats,
     )
 
 
@@ -74,44 +78,48 @@ def gif_timing_note(fps: float) -> str | None:
     return None
 
 
-def write_webp(
-    target: io.BytesIO, frames: NDArray[np.uint8], fps: float, record: str | None
-) -> None:
-    """Write an animated WebP; see ``write_gif``, the record goes into XMP."""
-    pictures = [Image.fromarray(frame) for frame in frames]
-    pictures[0].save(
-        target,
+def encode_webp(
+    frames: NDArray[np.uint8], fps: float, encoding: Encoding, record: str | None
+) -> bytes:
+    """Encode an animated WebP; see ``encode_gif``, the record goes into XMP."""
+    return _animation(
+        [Image.fromarray(frame) for frame in frames],
         "WEBP",
-        save_all=True,
-        append_images=pictures[1:],
         duration=_durations(len(frames), fps),
-        loop=0,
-        quality=90,
+        loop=encoding.loop or 0,
+        quality=DEFAULT_QUALITY if encoding.quality is None else encoding.quality,
         method=4,
         xmp=xmp_packet(record) if record else b"",
     )
 
 
-def write_apng(
-    target: io.BytesIO, frames: NDArray[np.uint8], fps: float, record: str | None
-) -> None:
-    """Write an animated PNG, without loss; see ``write_gif``, the record is an iTXt chunk."""
-    pictures = [Image.fromarray(frame) for frame in frames]
-    info = PngImagePlugin.PngInfo()
-    if record:
-        info.add_itxt(KEY, record)
-    pictures[0].save(
-        target,
+def encode_apng(
+    frames: NDArray[np.uint8], fps: float, encoding: Encoding, record: str | None
+) -> bytes:
+    """Encode an animated PNG, without loss; see ``encode_gif``, the record is an iTXt chunk."""
+    return _animation(
+        [Image.fromarray(frame) for frame in frames],
         "PNG",
-        save_all=True,
-        append_images=pictures[1:],
         duration=_durations(len(frames), fps),
-        loop=0,
-        pnginfo=info,
+        loop=encoding.loop or 0,
+        pnginfo=png_text(record),
     )
+
+
+def _animation(pictures: list[Image.Image], kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    pictures[0].save(buffer, kind, save_all=True, append_images=pictures[1:], **options)
+    return buffer.getvalue()
 
 
 def _durations(num_frames: int, fps: float) -> list[int]:
     """Milliseconds for each frame, the end of each rounded (see ``gif_durations``)."""
     ends = [round(number * 1000 / fps) for number in range(num_frames + 1)]
     return [max(1, end - begin) for begin, end in pairwise(ends)]
+
+
+ANIMATIONS: Final[dict[str, Callable[[NDArray[np.uint8], float, Encoding, str | None], bytes]]] = {
+    "gif": encode_gif,
+    "webp": encode_webp,
+    "apng": encode_apng,
+}

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 from xml.sax.saxutils import escape, unescape
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from fdream.core.errors import DataError
 from fdream.data.images import BROKEN, PNG_SIGNATURE
@@ -27,6 +27,7 @@ from fdream.data.prompts import MAX_CHARACTERS, control_character
 KEY: Final = "fdream"
 SCHEMA: Final = 1
 MAX_RECORD_BYTES: Final = 64 * 1024
+RECORD_FILE: Final = "fdream.json"
 
 _XMP_NAMESPACE: Final = "https://fdream.invalid/schema/1/"
 _XMP_OPEN: Final = "<fdream:record>"
@@ -195,6 +196,14 @@ def _xmp_record(packet: bytes) -> ReadBack:
     return parse_record(unescape(inner)) if opened and closed else ReadBack()
 
 
+def png_text(text: str | None) -> PngImagePlugin.PngInfo:
+    """Return the text chunks of a PNG: the record alone, or nothing."""
+    info = PngImagePlugin.PngInfo()
+    if text:
+        info.add_itxt(KEY, text)
+    return info
+
+
 def xmp_packet(text: str) -> bytes:
     """Wrap a record for WebP, whose only place for text is XMP."""
     return (
@@ -206,13 +215,23 @@ def xmp_packet(text: str) -> bytes:
     ).encode()
 
 
+def _folder_record(folder: Path) -> ReadBack:
+    beside = folder / RECORD_FILE
+    if not beside.is_file():
+        return ReadBack()
+    with beside.open("rb") as stream:
+        return parse_record(stream.read(MAX_RECORD_BYTES + 2).rstrip(b"\n"))
+
+
 def read_record(path: Path) -> ReadBack:
-    """Read the record of a file of any kind we write.
+    """Read the record of a file or a folder of any kind we write.
 
     Raises:
-        DataError: the file cannot be opened at all; what it holds never raises.
+        DataError: it cannot be opened at all; what it holds never raises.
     """
     try:
+        if path.is_dir():
+            return _folder_record(path)
         with path.open("rb") as stream:
             head = stream.read(16)
             if head.startswith((PNG_SIGNATURE, b"RIFF", b"GIF8")):

@@ -9,30 +9,36 @@ from __future__ import annotations
 
 import io
 import subprocess
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from fdream.core.errors import OutputError
 from fdream.core.paths import atomic_write
-from fdream.data.animations import write_apng, write_gif, write_webp
-from fdream.data.metadata import KEY, xmp_packet
+from fdream.data.animations import ANIMATIONS
+from fdream.data.encoding import DEFAULT_QUALITY, FOLDER, Encoding
+from fdream.data.frame_folder import is_frame_folder, join_sheet, write_frames
+from fdream.data.metadata import KEY, png_text, xmp_packet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-IMAGE_FORMATS: Final = ("png", "webp")
-VIDEO_FORMATS: Final = ("mp4", "webm", "gif", "webp", "apng", "png")
+_CODEC: Final = {
+    "mp4": ("-c:v", "libx264", "-preset", "slow"),
+    "webm": (
+        *("-c:v", "libvpx-vp9", "-b:v", "0"),
+        *("-deadline", "good", "-cpu-used", "2", "-row-mt", "0"),
+    ),
+}
 
-_H264: Final = ("-c:v", "libx264", "-preset", "slow", "-crf", "17")
-_VP9: Final = (
-    *("-c:v", "libvpx-vp9", "-crf", "24", "-b:v", "0"),
-    *("-deadline", "good", "-cpu-used", "2", "-row-mt", "0"),
-)
+# Quality on the codec's own scale, straight between these points: 75 meets what is usual for both
+# (CRF 23 and 31). Above the upper end files grow for differences that nobody sees, and H.264
+# without any loss (CRF 0) is of a profile that browsers do not play.
+_QUALITY: Final = (1, 90, 100)
+_CRF: Final = {"mp4": (51, 17, 8), "webm": (63, 24, 12)}
 
 # sRGB to video range with the matrix that is also written into the file: players guess it from the
 # picture size otherwise, and colours shift.
@@ -50,81 +56,87 @@ _REPRODUCIBLE: Final = (
 )
 
 
-def encode_image(pixels: NDArray[np.uint8], kind: str, record: str | None = None) -> bytes:
-    """Encode one picture without loss.
+def encode_image(pixels: NDArray[np.uint8], encoding: Encoding, record: str | None = None) -> bytes:
+    """Encode one picture, without loss unless a quality was asked for.
 
     Args:
         pixels: uint8 (H, W, 3), RGB.
-        kind: one of ``IMAGE_FORMATS``.
+        encoding: its kind is one of ``IMAGE_FORMATS``.
         record: the metadata, JSON text; None writes none.
     """
     image = Image.fromarray(pixels)
     buffer = io.BytesIO()
-    if kind == "png":
+    if encoding.kind == "png":
         image.save(buffer, "PNG", pnginfo=png_text(record))
     else:
+        lossless = encoding.quality is None
+        quality = DEFAULT_QUALITY if encoding.quality is None else encoding.quality
         packet = xmp_packet(record) if record else b""
-        image.save(buffer, "WEBP", lossless=True, exact=True, xmp=packet)
+        image.save(buffer, "WEBP", lossless=lossless, quality=quality, exact=True, xmp=packet)
     return buffer.getvalue()
 
 
-def png_text(record: str | None) -> PngImagePlugin.PngInfo:
-    """Return the text chunks of a PNG: the record alone, or nothing."""
-    info = PngImagePlugin.PngInfo()
-    if record:
-        info.add_itxt(KEY, record)
-    return info
-
-
 def encode_video(
-    frames: NDArray[np.uint8], fps: float, kind: str, record: str | None = None
+    frames: NDArray[np.uint8], fps: float, encoding: Encoding, record: str | None = None
 ) -> bytes:
     """Encode a video for a pipe; MP4 is fragmented, so that a reader may start before the end.
 
     Args:
         frames: uint8 (F, H, W, 3), RGB.
         fps: frames per second.
-        kind: one of ``VIDEO_FORMATS``.
+        encoding: its kind is one of ``VIDEO_FORMATS`` that is no folder.
         record: the metadata, JSON text; None writes none.
     """
-    if kind in _PILLOW:
-        buffer = io.BytesIO()
-        _PILLOW[kind](buffer, frames, fps, record)
-        return buffer.getvalue()
+    if encoding.kind in ANIMATIONS:
+        return ANIMATIONS[encoding.kind](frames, fps, encoding, record)
+    if encoding.kind == "png":
+        return encode_image(join_sheet(frames), encoding, record)
     flags = "+frag_keyframe+empty_moov+default_base_moof+use_metadata_tags"
-    return _run_ffmpeg(frames, fps, kind, record, flags, "pipe:1")
+    return _run_ffmpeg(frames, fps, encoding, record, flags, "pipe:1")
 
 
-def save_image(path: Path, pixels: NDArray[np.uint8], kind: str, record: str | None = None) -> None:
+def save_image(
+    path: Path, pixels: NDArray[np.uint8], encoding: Encoding, record: str | None = None
+) -> None:
     """Write one picture to a file; see ``encode_image``.
 
     Raises:
         OutputError: the file cannot be written; nothing is left behind.
     """
     with atomic_write(path) as temporary:
-        temporary.write_bytes(encode_image(pixels, kind, record))
+        temporary.write_bytes(encode_image(pixels, encoding, record))
 
 
 def save_video(
-    path: Path, frames: NDArray[np.uint8], fps: float, kind: str, record: str | None = None
+    path: Path,
+    frames: NDArray[np.uint8],
+    fps: float,
+    encoding: Encoding,
+    record: str | None = None,
 ) -> None:
-    """Write a video to a file; see ``encode_video``. MP4 gets its index first, for the web.
+    """Write a video to a file or a folder of frames; see ``encode_video``.
+
+    MP4 gets its index first, for the web. A folder that an earlier run filled is replaced as a
+    whole, as a file is; one that holds anything else is never touched.
 
     Raises:
-        OutputError: the file cannot be written; nothing is left behind.
+        OutputError: it cannot be written; nothing is left behind.
     """
-    with atomic_write(path) as temporary:
-        if kind in _PILLOW:
-            temporary.write_bytes(encode_video(frames, fps, kind, record))
-        else:
+    replace = encoding.kind == FOLDER and is_frame_folder(path)
+    with atomic_write(path, replace_folder=replace) as temporary:
+        if encoding.kind == FOLDER:
+            write_frames(temporary, frames, record)
+        elif encoding.kind in _CODEC:
             flags = "+faststart+use_metadata_tags"
-            _run_ffmpeg(frames, fps, kind, record, flags, f"file:{temporary.absolute()}")
+            _run_ffmpeg(frames, fps, encoding, record, flags, f"file:{temporary.absolute()}")
+        else:
+            temporary.write_bytes(encode_video(frames, fps, encoding, record))
 
 
 def _run_ffmpeg(
     frames: NDArray[np.uint8],
     fps: float,
-    kind: str,
+    encoding: Encoding,
     record: str | None,
     movflags: str,
     target: str,
@@ -132,20 +144,29 @@ def _run_ffmpeg(
     from imageio_ffmpeg import get_ffmpeg_exe
 
     frames = _even_sized(frames)
-    height, width = frames.shape[1:3]
+    kind, (height, width) = encoding.kind, frames.shape[1:3]
     rate = Fraction(fps).limit_denominator(1001)
+    quality = DEFAULT_QUALITY if encoding.quality is None else encoding.quality
     command = [
         *(get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-y"),
         *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"),
         *("-framerate", str(rate), "-i", "pipe:0"),
         *_REPRODUCIBLE,
         *_COLOUR,
-        *(_H264 if kind == "mp4" else _VP9),
+        *_CODEC[kind],
+        *("-crf", str(round(np.interp(quality, _QUALITY, _CRF[kind])))),
         *(("-metadata", f"{KEY}={record}") if record else ()),
         *(("-movflags", movflags) if kind == "mp4" else ()),
         *("-f", kind, target),
     ]
-    done = subprocess.run(command, input=frames.tobytes(), capture_output=True, check=False)
+    try:
+        done = subprocess.run(command, input=frames.tobytes(), capture_output=True, check=False)
+    except OSError as error:
+        # Windows takes 32,767 characters of command, half of the largest record.
+        raise OutputError(
+            f"{kind}: FFmpeg could not be started ({error.strerror or error}); if the prompt is "
+            "very long, pass --no-metadata or --format gif."
+        ) from error
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().splitlines()
         raise OutputError(
@@ -159,26 +180,3 @@ def _even_sized(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Repeat the last row or column where needed: 4:2:0 video has even sizes only."""
     height, width = frames.shape[1:3]
     return np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-
-
-def _write_sheet(
-    target: io.BytesIO, frames: NDArray[np.uint8], fps: float, record: str | None
-) -> None:
-    """A contact sheet: all frames in one picture, row by row."""
-    del fps
-    count, height, width = frames.shape[:3]
-    columns = int(np.ceil(np.sqrt(count)))
-    rows = -(-count // columns)
-    sheet = np.zeros((rows * height, columns * width, 3), dtype=np.uint8)
-    for number, frame in enumerate(frames):
-        top, left = number // columns * height, number % columns * width
-        sheet[top : top + height, left : left + width] = frame
-    target.write(encode_image(sheet, "png", record))
-
-
-_PILLOW: Final[dict[str, Callable[[io.BytesIO, NDArray[np.uint8], float, str | None], None]]] = {
-    "gif": write_gif,
-    "webp": write_webp,
-    "apng": write_apng,
-    "png": _write_sheet,
-}

@@ -186,6 +186,7 @@ def test_gif_says_that_it_rounds_its_timing(fdream: Fdream) -> None:
 
 
 def test_hostile_record_changes_nothing_but_the_captions(fdream: Fdream) -> None:
+    from fdream.data.encoding import Encoding
     from fdream.data.writers import encode_image
 
     hostile = json.dumps(
@@ -197,7 +198,7 @@ def test_hostile_record_changes_nothing_but_the_captions(fdream: Fdream) -> None
             "output": "/etc/passwd",
         }
     )
-    image = encode_image(np.zeros((32, 32, 3), np.uint8), "png", hostile)
+    image = encode_image(np.zeros((32, 32, 3), np.uint8), Encoding("png"), hostile)
     result = fdream("i2v", "-o", "x.mp4", "--json", stdin=image)
     assert result.code == 0
     told = json.loads(result.lines[0])

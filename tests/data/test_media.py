@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fdream.core.errors import DataError
+from fdream.data.encoding import Encoding
 from fdream.data.media import read_tags, read_video
 from fdream.data.writers import save_video
 
@@ -17,7 +18,7 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3)).astype(np.uin
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
     path = tmp_path / "real.mp4"
-    save_video(path, FRAMES, 8, "mp4", '{"schema": 1}')
+    save_video(path, FRAMES, 8, Encoding("mp4"), '{"schema": 1}')
     return path
 
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from fdream.core.errors import DataError
+from fdream.data.encoding import IMAGE_FORMATS, VIDEO_FORMATS, Encoding
 from fdream.data.metadata import (
     MAX_RECORD_BYTES,
     Hints,
@@ -23,13 +24,7 @@ from fdream.data.metadata import (
     png_record,
     read_record,
 )
-from fdream.data.writers import (
-    IMAGE_FORMATS,
-    VIDEO_FORMATS,
-    encode_image,
-    save_image,
-    save_video,
-)
+from fdream.data.writers import encode_image, save_image, save_video
 
 RECORD = {
     "prompt": "a \"corgi\" = surf;ing # \\ 'x' \u00e9 \u4e2d \U0001f600 <b>&amp; ]]> --",
@@ -43,14 +38,14 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype(np.uin
 @pytest.mark.parametrize("kind", VIDEO_FORMATS)
 def test_video_record_comes_back(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"out.{kind}"
-    save_video(path, FRAMES, 8, kind, dump_record(RECORD))
+    save_video(path, FRAMES, 8, Encoding(kind), dump_record(RECORD))
     assert read_record(path).record == {"schema": 1, **RECORD}
 
 
 @pytest.mark.parametrize("kind", IMAGE_FORMATS)
 def test_image_record_comes_back(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"out.{kind}"
-    save_image(path, FRAMES[0], kind, dump_record(RECORD))
+    save_image(path, FRAMES[0], Encoding(kind), dump_record(RECORD))
     assert read_record(path).record == {"schema": 1, **RECORD}
     assert image_record(path.read_bytes()).record == {"schema": 1, **RECORD}
 
@@ -58,7 +53,7 @@ def test_image_record_comes_back(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", VIDEO_FORMATS)
 def test_output_without_metadata_has_none_and_gives_no_reason(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"out.{kind}"
-    save_video(path, FRAMES, 8, kind, None)
+    save_video(path, FRAMES, 8, Encoding(kind), None)
     assert read_record(path).record is None
     assert read_record(path).reason == ""
 
@@ -126,7 +121,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png_with(body: bytes) -> bytes:
-    data = encode_image(FRAMES[0], "png")
+    data = encode_image(FRAMES[0], Encoding("png"))
     return data[:33] + chunk(b"iTXt", body) + data[33:]
 
 
@@ -158,18 +153,18 @@ def test_files_of_other_programs_have_no_record(tmp_path: Path) -> None:
     Image.fromarray(FRAMES[0]).save(buffer, "GIF", comment=b"Created with GIMP")
     for name, data in {
         "other.gif": buffer.getvalue(),
-        "other.png": encode_image(FRAMES[0], "png"),
-        "other.webp": encode_image(FRAMES[0], "webp"),
+        "other.png": encode_image(FRAMES[0], Encoding("png")),
+        "other.webp": encode_image(FRAMES[0], Encoding("webp")),
     }.items():
         (tmp_path / name).write_bytes(data)
         assert read_record(tmp_path / name).record is None
         assert read_record(tmp_path / name).reason == ""
 
 
-@pytest.mark.parametrize("kind", VIDEO_FORMATS)
+@pytest.mark.parametrize("kind", [kind for kind in VIDEO_FORMATS if kind != "frames"])
 def test_no_damage_makes_reading_raise(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"out.{kind}"
-    save_video(path, FRAMES, 8, kind, dump_record(RECORD))
+    save_video(path, FRAMES, 8, Encoding(kind), dump_record(RECORD))
     whole = path.read_bytes()
     chance = np.random.default_rng(1)
     for _ in range(40):

@@ -13,6 +13,7 @@ from fdream.core.captions import CaptionPair
 from fdream.core.device import DeviceManager
 from fdream.core.errors import StageError, UsageError, WeightsError
 from fdream.core.sizes import Size
+from fdream.data.encoding import Encoding
 from fdream.data.images import decode_image
 from fdream.data.metadata import dump_record, hints, png_record
 from fdream.data.writers import encode_image
@@ -76,7 +77,7 @@ def test_video_from_text_is_video_from_image_after_the_pipe(shop: Workshop) -> N
     sample = Sample(7, 2)
     whole = text_to_video(CAPTIONS, sample, StillSettings(), ClipSettings(), shop)
     still = text_to_image(CAPTIONS, sample, StillSettings(), shop)
-    piped = encode_image(still.pixels, "png", dump_record(still.record))
+    piped = encode_image(still.pixels, Encoding("png"), dump_record(still.record))
     told = hints(png_record(piped).record)
     assert told.seed is not None
     assert told.index is not None

@@ -1,0 +1,74 @@
+"""What a result is written as: its format, and the choices that the format leaves open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fdream.core.errors import UsageError
+
+IMAGE_FORMATS: Final = ("png", "webp")
+VIDEO_FORMATS: Final = ("mp4", "webm", "gif", "webp", "apng", "png", "frames")
+
+FOLDER: Final = "frames"
+"""The one format that is a folder, and so cannot be sent through a pipe."""
+
+DEFAULT_QUALITY: Final = 90
+"""Of what is encoded with loss: no difference is seen side by side at normal size."""
+
+_LOSSY_IMAGES: Final = ("webp",)
+_LOSSY_VIDEOS: Final = ("mp4", "webm", "gif", "webp")
+_LOOPING: Final = ("gif", "webp", "apng")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How one result is encoded.
+
+    Attributes:
+        kind: one of ``VIDEO_FORMATS``, or of ``IMAGE_FORMATS`` for a picture.
+        quality: 1 (smallest) to 100 (best); None is ``DEFAULT_QUALITY`` for a video, and without
+            loss for a picture.
+        loop: how often an animation is played; 0 or None: for ever.
+    """
+
+    kind: str
+    quality: int | None = None
+    loop: int | None = None
+
+    @classmethod
+    def choose(
+        cls, kind: str | None, *, moving: bool, quality: int | None = None, loop: int | None = None
+    ) -> Encoding:
+        """Decide how to encode, or say which option the format has no use for.
+
+        Args:
+            kind: the format; None: mp4 or png.
+            moving: a video, not a picture.
+            quality: ``--quality``.
+            loop: ``--loop``.
+
+        Raises:
+            UsageError: an unknown format, or an option that it would ignore.
+        """
+        formats = VIDEO_FORMATS if moving else IMAGE_FORMATS
+        kind = kind or formats[0]
+        if kind not in formats:
+            raise UsageError(f"--format {kind}: unknown here; choose from {', '.join(formats)}.")
+        lossy = _LOSSY_VIDEOS if moving else _LOSSY_IMAGES
+        if quality is not None and kind not in lossy:
+            raise UsageError(
+                f"--quality {quality}: {kind} keeps every pixel; leave it out, or choose "
+                f"--format {' or '.join(lossy)}."
+            )
+        if loop is not None and kind not in _LOOPING:
+            raise UsageError(
+                f"--loop {loop}: {kind} leaves looping to its player; choose "
+                f"--format {' or '.join(_LOOPING)}."
+            )
+        return cls(kind, quality, loop)
+
+    def record(self) -> dict[str, Any]:
+        """What was asked for, for the record of the output."""
+        asked = {"format": self.kind, "quality": self.quality, "loop": self.loop}
+        return {key: value for key, value in asked.items() if value is not None}
