@@ -33,6 +33,10 @@ class SpriteWorldOptions(BaseModel):
     frames: int = 16
     fps: float = 8.0
     degraded: bool = False
+    grid: int | None = None
+    """See ``SpriteWorld.grid``."""
+    first_frames: float = 0.5
+    """Share of first frames among stills; the others are taken at random times."""
 
     def world(self, split: Split) -> SpriteWorld:
         """Return the world that these options describe."""
@@ -42,6 +46,7 @@ class SpriteWorldOptions(BaseModel):
             frames=self.frames,
             split=split,
             degraded=self.degraded,
+            grid=self.grid,
         )
 
 
@@ -71,7 +76,7 @@ class _Source:
 
 
 class StillSource(_Source):
-    """Single frames of clips at random times, half of them first frames.
+    """Single frames of clips at random times, many of them first frames.
 
     A frozen base can only draw poses it has seen, so it must see more than first frames.
     """
@@ -80,7 +85,7 @@ class StillSource(_Source):
         """Return training still number ``index``; the same one every time."""
         seed = self._first_seed + index
         chance = Chance(f"still/{seed}")
-        frame = 0 if chance.happens(0.5) else chance.below(self.options.frames)
+        frame = 0 if chance.happens(self.options.first_frames) else chance.below(self.options.frames)
         return self._train.still(seed, frame)
 
     def held_out(self) -> list[Still]:

@@ -20,6 +20,8 @@ from fdream.data.spriteworld.degrade import degrade
 Split = Literal["train", "held-out", "all"]
 
 _HELD_OUT_SHARE = 0.1
+_SIZES = (0.40, 0.45, 0.50)
+"""Sizes of a sprite in the first frame where they are few, in short sides."""
 _DEFAULT_SIZE = Size(128, 128)
 
 
@@ -93,6 +95,10 @@ class SpriteWorld:
     frames: int = 16
     split: Split = "all"
     degraded: bool = False
+    grid: int | None = None
+    """Cells along the short side on whose corners sprites stand in the first frame, in one of three
+    sizes; None lets them stand anywhere, in any size. Ours: a code of patches is another one for
+    every place within a patch, and a small network learns to draw a few of them much sooner."""
 
     def facts(self, seed: int) -> Facts:
         """Draw a scene description; identical for a seed on every machine."""
@@ -110,16 +116,22 @@ class SpriteWorld:
             camera = chance.pick(tuple(motions.CAMERAS)[1:])
         on_board = motion == "surfing" or chance.happens(0.04)
         aspect, tall = (side / min(self.size) for side in (self.size.width, self.size.height))
+        slowly = motion != "standing still" and chance.happens(0.2)
+        x, y = chance.between(0.36, 0.64) * aspect, chance.between(0.44, 0.64) * tall
+        size = chance.between(0.38, 0.52)
+        if self.grid is not None:
+            x, y = round(x * self.grid) / self.grid, round(y * self.grid) / self.grid
+            size = min(_SIZES, key=lambda few: abs(few - size))
         return Facts(
             thing=thing,
             scene=scene,
             motion=motion,
             camera=camera,
             on_board=on_board,
-            slowly=motion != "standing still" and chance.happens(0.2),
-            x=chance.between(0.36, 0.64) * aspect,
-            y=chance.between(0.44, 0.64) * tall,
-            size=chance.between(0.38, 0.52) * (1.15 if on_board else 1.0),
+            slowly=slowly,
+            x=x,
+            y=y,
+            size=size * (1.15 if on_board else 1.0),
             variant=chance.below(scenes.VARIANTS),
             mirrored=chance.happens(0.5),
         )

@@ -208,3 +208,18 @@ def test_the_corgi_is_ours_and_needs_no_font(monkeypatch: pytest.MonkeyPatch) ->
 def test_chance_is_pinned() -> None:
     chance = Chance("a stream")
     assert [chance.below(1000) for _ in range(4)] == [695, 201, 412, 945]
+
+
+def test_on_a_grid_first_frames_use_few_places_and_sizes() -> None:
+    free, few = SpriteWorld(cast="plain"), SpriteWorld(cast="plain", grid=16)
+    places, sizes = set(), set()
+    for seed in range(200):
+        anywhere, here = free.facts(seed), few.facts(seed)
+        assert (here.x * 16, here.y * 16) == (round(here.x * 16), round(here.y * 16))
+        assert max(abs(here.x - anywhere.x), abs(here.y - anywhere.y)) <= 1 / 32 + 1e-9
+        places.add((here.x, here.y))
+        sizes.add(round(here.size, 4))
+        # Nothing else of the scene changes.
+        assert replace(here, x=anywhere.x, y=anywhere.y, size=anywhere.size) == anywhere
+    assert len(places) <= 25
+    assert sizes <= {0.4, 0.45, 0.5, 0.46, 0.5175, 0.575}
