@@ -85,7 +85,8 @@ class StillSource(_Source):
         """Return training still number ``index``; the same one every time."""
         seed = self._first_seed + index
         chance = Chance(f"still/{seed}")
-        frame = 0 if chance.happens(self.options.first_frames) else chance.below(self.options.frames)
+        first = chance.happens(self.options.first_frames)
+        frame = 0 if first else chance.below(self.options.frames)
         return self._train.still(seed, frame)
 
     def held_out(self) -> list[Still]:
