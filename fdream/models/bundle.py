@@ -8,26 +8,23 @@ for: a command that only draws an image never reads the motion weights.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import nn
 
-from fdream.core.errors import WeightsError
+from fdream.core.errors import RecipeError, WeightsError
+from fdream.models.bundle_folder import INDEX_NAME, SCHEMA, BundleFolder
 from fdream.models.noise_schedule import NoiseSchedule
 
-SCHEMA = 1
-INDEX_NAME = "model_index.json"
 MAX_SHARD = "15MB"
 
 _CLASSES = {
@@ -46,64 +43,23 @@ _CLASSES = {
 """Every class an index may name, and its module: an index chooses, it never imports."""
 
 _SCHEDULE = "scheduler"
-_COMPONENT_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+
+# What the libraries raise on configurations and weights that do not fit; a bundle may be anybody's.
+_UNFIT: Final = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    SafetensorError,
+    StrictDataclassError,
+)
 
 
-@dataclass(frozen=True)
-class Bundle:
-    """An opened bundle folder.
-
-    Attributes:
-        path: the folder.
-        index: its parsed ``model_index.json``.
-    """
-
-    path: Path
-    index: Mapping[str, Any]
-
-    @classmethod
-    def open(cls, path: str | Path) -> Bundle:
-        """Open a bundle, or the bundle that a run folder holds.
-
-        Raises:
-            WeightsError: there is no bundle, its index is damaged, or a newer fdream wrote it.
-        """
-        folder = Path(path)
-        if not (folder / INDEX_NAME).is_file() and (folder / "bundle" / INDEX_NAME).is_file():
-            folder = folder / "bundle"
-        try:
-            index = json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise WeightsError(
-                f"bundle {str(path)!r}: no {INDEX_NAME} there; give a bundle folder or a run "
-                "folder of `fdream train`."
-            ) from None
-        except (OSError, ValueError) as error:
-            raise WeightsError(
-                f"bundle {str(path)!r}: {INDEX_NAME} cannot be read ({error}); fetch or train it "
-                "again."
-            ) from error
-        table = index.get("fdream") if isinstance(index, dict) else None
-        schema = table.get("schema") if isinstance(table, dict) else None
-        if not isinstance(schema, int):
-            raise WeightsError(
-                f"bundle {str(path)!r}: {INDEX_NAME} has no fdream.schema, so it is not one of "
-                "ours; give a bundle folder or a run folder of `fdream train`."
-            )
-        if schema > SCHEMA:
-            raise WeightsError(
-                f"bundle {str(path)!r}: schema {schema}, and this fdream reads up to {SCHEMA}; "
-                "update with pip install -U fdream."
-            )
-        bundle = cls(folder, index)
-        for name in bundle.component_names:
-            # Names become folders to read and to copy: one that climbs out would reach any file.
-            if not _COMPONENT_NAME.fullmatch(name):
-                raise WeightsError(
-                    f"bundle {str(path)!r}: {INDEX_NAME} names a component {name!r}, which is no "
-                    "plain folder name; fetch it again from where you trust it."
-                )
-        return bundle
+class Bundle(BundleFolder):
+    """A bundle whose components can be loaded, and the one way to write another."""
 
     @staticmethod
     def write(
@@ -150,48 +106,6 @@ class Bundle:
         if retired.exists():
             shutil.rmtree(retired)
 
-    @property
-    def information(self) -> Mapping[str, Any]:
-        """The index's ``fdream`` table: name, defaults, sprites, licence."""
-        table: Mapping[str, Any] = self.index["fdream"]
-        return table
-
-    @property
-    def component_names(self) -> list[str]:
-        return sorted(k for k, v in self.index.items() if isinstance(v, list))
-
-    def has(self, name: str) -> bool:
-        return name in self.component_names
-
-    def folder(self, name: str) -> Path:
-        """Return a component's subfolder.
-
-        Raises:
-            WeightsError: the bundle lacks it.
-        """
-        if not self.has(name):
-            held = ", ".join(self.component_names)
-            raise WeightsError(
-                f"bundle {self.path.name!r} has no {name!r} (it holds {held}); train that stage or "
-                "choose another bundle."
-            )
-        return self.path / name
-
-    @cached_property
-    def hash(self) -> str:
-        """sha256 over names and bytes of all component files, hexadecimal."""
-        return self.hash_of(*self.component_names)
-
-    def hash_of(self, *names: str) -> str:
-        """Return the sha256 over names and bytes of some components' files, hexadecimal."""
-        digest = hashlib.sha256()
-        for name in names:
-            for file in sorted(self.folder(name).rglob("*")):
-                if file.is_file():
-                    digest.update(f"{file.relative_to(self.path).as_posix()}\0".encode())
-                    digest.update(hashlib.sha256(file.read_bytes()).digest())
-        return digest.hexdigest()
-
     def load(self, name: str) -> Any:
         """Load one component.
 
@@ -201,28 +115,32 @@ class Bundle:
         Raises:
             WeightsError: the component is missing, of a class we do not know, or does not load.
         """
-        folder = self.folder(name)
-        if name == _SCHEDULE:
-            return NoiseSchedule.from_pretrained(folder)
-        class_name = str(self.index[name][1])
+        self.check(name)
+        try:
+            if name == _SCHEDULE:
+                return NoiseSchedule.from_pretrained(self.folder(name))
+            loader = self._loader(name)
+            is_module = isinstance(loader, type) and issubclass(loader, nn.Module)
+            options = {"use_safetensors": True, "torch_dtype": torch.float32} if is_module else {}
+            folder = str(self.folder(name))
+            component = loader.from_pretrained(folder, local_files_only=True, **options)
+        except (RecipeError, *_UNFIT) as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise WeightsError(
+                f"bundle {self.path.name!r}: {name} does not load ({reason}); fetch or train it "
+                "again."
+            ) from error
+        return component.eval() if is_module else component
+
+    def _loader(self, name: str) -> Any:
+        class_name = self.class_of(name)
         if class_name not in _CLASSES:
             raise WeightsError(
                 f"bundle {self.path.name!r}: {name} is a {class_name}, which fdream does not load; "
                 f"known: {', '.join(sorted(_CLASSES))}."
             )
         _hide_progress()
-        loader = getattr(importlib.import_module(_CLASSES[class_name]), class_name)
-        is_module = isinstance(loader, type) and issubclass(loader, nn.Module)
-        options = {"use_safetensors": True, "torch_dtype": torch.float32} if is_module else {}
-        try:
-            component = loader.from_pretrained(str(folder), local_files_only=True, **options)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise WeightsError(
-                f"bundle {self.path.name!r}: {name} does not load ({reason}); fetch or train it "
-                "again."
-            ) from error
-        return component.eval() if is_module else component
+        return getattr(importlib.import_module(_CLASSES[class_name]), class_name)
 
 
 def _hide_progress() -> None:

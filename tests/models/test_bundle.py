@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,10 @@ import torch
 from torch import nn
 
 from fdream.core.errors import WeightsError
+from fdream.core.sizes import Size
 from fdream.models import bundle as bundle_module
-from fdream.models.bundle import INDEX_NAME, SCHEMA, Bundle
+from fdream.models.bundle import Bundle
+from fdream.models.bundle_folder import INDEX_NAME, SCHEMA, BundleFolder, UseDefaults
 from fdream.models.noise_schedule import NoiseSchedule
 from fdream.models.patch_autoencoder import PatchAutoencoder
 from fdream.models.word_tokenizer import word_tokenizer
@@ -115,7 +120,7 @@ def test_a_newer_schema_is_refused(edit: Callable[..., Path]) -> None:
         Bundle.open(edit(fdream={"schema": SCHEMA + 1}))
 
 
-@pytest.mark.parametrize("table", [{}, {"schema": "1"}, 3, None])
+@pytest.mark.parametrize("table", [{}, {"schema": "1"}, {"schema": True}, {"schema": 0}, 3, None])
 def test_a_folder_of_another_program_is_refused(edit: Callable[..., Path], table: object) -> None:
     with pytest.raises(WeightsError, match="not one of ours"):
         Bundle.open(edit(fdream=table))
@@ -124,8 +129,12 @@ def test_a_folder_of_another_program_is_refused(edit: Callable[..., Path], table
 def test_an_absent_or_damaged_index_is_refused(folder: Path) -> None:
     with pytest.raises(WeightsError, match="run folder"):
         Bundle.open(folder / "nowhere")
-    (folder / INDEX_NAME).write_text("{")
-    with pytest.raises(WeightsError, match="cannot be read"):
+    for text in ("{", "[" * 100_000, "\udcff"):
+        (folder / INDEX_NAME).write_bytes(text.encode(errors="surrogateescape"))
+        with pytest.raises(WeightsError, match="cannot be read"):
+            Bundle.open(folder)
+    (folder / INDEX_NAME).write_text("[]")
+    with pytest.raises(WeightsError, match="not a JSON object"):
         Bundle.open(folder)
 
 
@@ -148,11 +157,133 @@ def test_a_missing_component_tells_what_there_is(folder: Path) -> None:
         opened.load("motion")
 
 
-def test_weights_that_are_gone_are_the_bundles_fault(folder: Path) -> None:
-    for path in (folder / "vae").glob("*.safetensors"):
-        path.unlink()
-    with pytest.raises(WeightsError, match="vae does not load"):
-        Bundle.open(folder).load("vae")
+def damage_weights(folder: Path, keep: slice) -> None:
+    path = next((folder / "vae").glob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[keep])
+
+
+def pickle_weights(folder: Path) -> None:
+    path = next((folder / "vae").glob("*.safetensors"))
+    path.with_suffix(".bin").write_bytes(pickle.dumps({"weight": [1.0]}))
+    path.unlink()
+
+
+def name_an_absent_part(folder: Path) -> None:
+    index = {"weight_map": {"a": "../../outside.safetensors"}}
+    name = "diffusion_pytorch_model.safetensors.index.json"
+    (folder / "vae" / name).write_text(json.dumps(index))
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "no folder": ("vae has no folder vae/", lambda f: shutil.rmtree(f / "vae")),
+    "no weights": (
+        "vae holds no weights",
+        lambda f: next((f / "vae").glob("*.safetensors")).unlink(),
+    ),
+    "pickled weights": (r"\.bin is a pickle", pickle_weights),
+    "end cut off": ("cut off or damaged", lambda f: damage_weights(f, slice(-10))),
+    "header cut off": ("cut off or damaged", lambda f: damage_weights(f, slice(40))),
+    "empty weights": ("cut off or damaged", lambda f: damage_weights(f, slice(0))),
+    "absent part": (r"names '\.\./\.\./outside", name_an_absent_part),
+    "configuration gone": ("config.json cannot", lambda f: (f / "vae" / "config.json").unlink()),
+    "configuration no JSON": ("config.json cannot", lambda f: write_config(f, "{")),
+    "configuration nested": ("config.json cannot", lambda f: write_config(f, "[" * 100_000)),
+    "configuration a list": ("not a JSON object", lambda f: write_config(f, "[]")),
+    "configuration unfit": ("vae does not load", lambda f: write_config(f, '{"width": "x"}')),
+    "schedule gone": (
+        "scheduler_config.json: not found",
+        lambda f: (f / "scheduler" / "scheduler_config.json").unlink(),
+    ),
+    "schedule unknown": (
+        "scheduler does not load",
+        lambda f: (f / "scheduler" / "scheduler_config.json").write_text('{"beta_schedule": "x"}'),
+    ),
+    "tokenizer gone": (
+        "tokenizer does not load",
+        lambda f: (f / "tokenizer" / "tokenizer.json").unlink(),
+    ),
+    "tokenizer no JSON": (
+        "tokenizer does not load",
+        lambda f: (f / "tokenizer" / "tokenizer.json").write_text("{"),
+    ),
+}
+
+
+def load_all(opened: Bundle) -> None:
+    for component in opened.component_names:
+        opened.load(component)
+
+
+def write_config(folder: Path, text: str) -> None:
+    (folder / "vae" / "config.json").write_text(text)
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_bundle_is_one_line_that_names_the_file(folder: Path, name: str) -> None:
+    says, damage = DAMAGE[name]
+    damage(folder)
+    with pytest.raises(WeightsError, match=says) as caught:
+        load_all(Bundle.open(folder))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [[], ["fdream"], ["a", "b", "c"], [1, 2]])
+def test_a_component_is_a_library_and_a_class(edit: Callable[..., Path], value: list[Any]) -> None:
+    with pytest.raises(WeightsError, match=r"not as \[library, class\]"):
+        Bundle.open(edit(vae=value))
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"steps": "many"},
+        {"steps": 0},
+        {"steps": 10**6},
+        {"size": [1, 2, 3]},
+        {"guidance": "nan"},
+        {"fps": float("inf")},
+        {"frames": -1},
+        [1],
+        "x",
+    ],
+)
+def test_defaults_of_a_wrong_kind_are_the_bundles_fault(
+    edit: Callable[..., Path], stated: object
+) -> None:
+    opened = Bundle.open(edit(fdream={"schema": 1, "defaults": {"prior": stated}}))
+    assert opened.defaults("generator") == UseDefaults()
+    with pytest.raises(WeightsError, match=r"states fdream\.defaults\.prior"):
+        opened.defaults("prior")
+
+
+def test_defaults_are_what_the_index_states_and_else_ours(edit: Callable[..., Path]) -> None:
+    stated = {"prior": {"steps": 7, "size": 64}, "generator": {"size": [96, 160]}}
+    opened = Bundle.open(edit(fdream={"schema": 1, "defaults": stated}))
+    assert opened.defaults("prior") == UseDefaults(steps=7, size=Size(64, 64))
+    assert opened.defaults("generator") == UseDefaults(size=Size(height=96, width=160))
+
+
+@pytest.mark.parametrize("name", [None, 3, "", "\x1b[2J", "x" * 1000, {"a": 1}])
+def test_a_name_that_cannot_be_shown_is_none(edit: Callable[..., Path], name: object) -> None:
+    opened = Bundle.open(edit(fdream={"schema": 1, "name": name, "licence": name}))
+    assert (opened.name, opened.licence) == ("unnamed", None)
+
+
+def test_weights_are_counted_and_words_told_without_loading(folder: Path) -> None:
+    opened = BundleFolder.open(folder)
+    vae = Bundle.open(folder).load("vae")
+    assert opened.num_parameters("vae") == sum(p.numel() for p in vae.state_dict().values())
+    assert opened.num_parameters("tokenizer") == opened.num_parameters("scheduler") == 0
+    assert opened.words("tokenizer") == ["a", "fox"]
+    assert opened.words("motion_tokenizer") is None
+
+
+def test_facts_of_a_bundle_need_no_torch() -> None:
+    work = (
+        "import sys, fdream.models.bundle_folder; print([m for m in sys.modules if m == 'torch'])"
+    )
+    ran = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
 
 
 def test_the_hash_is_that_of_the_components_and_sees_one_byte(

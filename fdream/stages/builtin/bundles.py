@@ -8,8 +8,8 @@ from typing import Any
 from diffusers.utils.logging import disable_progress_bar
 
 from fdream.core.errors import WeightsError
-from fdream.core.sizes import Size
-from fdream.models.bundle import INDEX_NAME, Bundle
+from fdream.models.bundle import Bundle
+from fdream.models.bundle_folder import INDEX_NAME
 
 
 def open_bundle(name: str) -> Bundle:
@@ -35,26 +35,6 @@ def open_bundle(name: str) -> Bundle:
     return Bundle.open(name)
 
 
-class Defaults:
-    """The defaults a bundle states for one of its uses, with ours where it states none.
-
-    Args:
-        bundle: whose index may hold ``fdream.defaults.<use>``.
-        use: ``"prior"`` or ``"generator"``.
-    """
-
-    def __init__(self, bundle: Bundle, use: str) -> None:
-        stated: dict[str, Any] = bundle.information.get("defaults", {}).get(use, {})
-        size = stated.get("size", 128)
-        height, width = size if isinstance(size, (list, tuple)) else (size, size)
-        self.size = Size(int(height), int(width))
-        self.steps = int(stated.get("steps", 25))
-        self.guidance = float(stated.get("guidance", 3.0))
-        self.rescale = float(stated.get("rescale", 0.0))
-        self.frames = int(stated.get("frames", 16))
-        self.fps = float(stated.get("fps", 8.0))
-
-
 def bundle_provenance(bundle: Bundle) -> dict[str, Any]:
     """Return what identifies a bundle in an output's record; never its path."""
-    return {"bundle": bundle.information.get("name", "unnamed"), "sha256": bundle.hash}
+    return {"bundle": bundle.name, "sha256": bundle.hash}

@@ -35,18 +35,17 @@ class Conventions:
     """
 
     mask_padding: bool = True
-    image_mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-    image_std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    image_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
     @classmethod
     def of(cls, bundle: Bundle) -> Conventions:
-        """Read them from a bundle."""
-        stated, ours = bundle.information.get("encoders", {}), cls()
-        return cls(
-            mask_padding=bool(stated.get("mask_padding", ours.mask_padding)),
-            image_mean=tuple(stated.get("image_mean", ours.image_mean)),
-            image_std=tuple(stated.get("image_std", ours.image_std)),
-        )
+        """Read them from a bundle.
+
+        Raises:
+            WeightsError: what it states is not of these types.
+        """
+        return bundle.stated(cls, "encoders")
 
 
 def encode_text(
