@@ -69,6 +69,15 @@ class TextToImagePrior(ABC):
             uint8 (B, H, W, 3), RGB.
         """
 
+    def check(self, options: SampleOptions) -> None:
+        """Refuse how to sample before any work, where another stage would work first.
+
+        Raises:
+            StageError: the stage cannot take that scheduler.
+            UsageError: nor that number of steps.
+        """
+        del options
+
     def unknown_words(self, caption: str) -> list[str]:
         """Return the words of ``caption`` that the stage cannot know, in order."""
         del caption
@@ -117,6 +126,15 @@ class VideoGenerator(ABC):
         Returns:
             uint8 (B, F, H, W, 3), RGB, the size of ``first_frames``.
         """
+
+    def check(self, options: SampleOptions) -> None:
+        """Refuse how to sample before any work, where another stage would work first.
+
+        Raises:
+            StageError: the stage cannot take that scheduler.
+            UsageError: nor that number of steps.
+        """
+        del options
 
     def unknown_words(self, caption: str) -> list[str]:
         """Return the words of ``caption`` that the stage cannot know, in order."""

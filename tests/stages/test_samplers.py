@@ -12,6 +12,7 @@ from fdream.core.device import DeviceManager
 from fdream.core.errors import StageError, UsageError
 from fdream.models.noise_schedule import NoiseSchedule
 from fdream.stages import registry
+from fdream.stages.builtin.diffusers_schedulers import DiffusersSampler
 from fdream.stages.builtin.dreamer_scheduler import trailing_timesteps
 from fdream.stages.interfaces import NoiseScheduler
 
@@ -64,7 +65,7 @@ def latents() -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(("name", "base"), PAIRS)
-@pytest.mark.parametrize("steps", [1, 2, 7, 25])
+@pytest.mark.parametrize("steps", [1, 2, 7, 25, 61])
 def test_a_perfect_network_leads_to_the_clean_latents(
     name: str, base: str, steps: int, cpu: DeviceManager, latents: tuple[Tensor, Tensor]
 ) -> None:
@@ -161,10 +162,25 @@ def test_an_impossible_number_of_steps_is_a_usage_error(
         bound(name, SCHEDULES["pocket"], cpu).timesteps(steps)
 
 
-def test_a_count_that_diffusers_rounds_wrongly_is_refused(cpu: DeviceManager) -> None:
-    with pytest.raises(StageError, match="take 60 or --scheduler dreamer"):
-        bound("ddim", SCHEDULES["pocket"], cpu).timesteps(61)
-    assert len(bound("dreamer", SCHEDULES["pocket"], cpu).timesteps(61)) == 61
+@pytest.mark.parametrize(("name", "base"), PAIRS)
+def test_no_count_of_steps_is_lost_to_rounding(name: str, base: str, cpu: DeviceManager) -> None:
+    """diffusers' own arithmetic takes 62 steps for 61, and another step than ours for 48."""
+    sampler = bound(name, SCHEDULES[base], cpu)
+    for steps in (48, 61, 96, 103, 122, 333, 994, 998, 1000):
+        grid = sampler.timesteps(steps)
+        assert torch.equal(grid.unique().flip(0), trailing_timesteps(1000, steps)), steps
+
+
+@pytest.mark.parametrize("name", SAMPLERS[1:-1])
+def test_our_time_steps_keep_the_noise_levels_of_diffusers(name: str, cpu: DeviceManager) -> None:
+    ours, theirs = (bound(name, SCHEDULES["sd21"], cpu) for _ in range(2))
+    assert isinstance(ours, DiffusersSampler)
+    assert isinstance(theirs, DiffusersSampler)
+    for steps in (5, 20, 25):  # its arithmetic gets these right
+        ours.timesteps(steps)
+        theirs._sampler.set_timesteps(steps)
+        for kept in ("timesteps", "sigmas") if name != "ddim" else ("timesteps",):
+            assert torch.equal(getattr(ours._sampler, kept), getattr(theirs._sampler, kept))
 
 
 def test_trailing_spacing_is_strictly_descending_for_every_count() -> None:

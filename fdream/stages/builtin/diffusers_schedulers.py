@@ -54,7 +54,7 @@ class DDIMStage(SchedulerStage):
 
         # Latents have no range to clip to, and the last step must end at the clean estimate.
         sampler = _bind("ddim", DDIMScheduler, schedule, clip_sample=False, set_alpha_to_one=True)
-        return DiffusersSampler("ddim", sampler, schedule, end_clean=True)
+        return DiffusersSampler(sampler, schedule, end_clean=True)
 
 
 @final
@@ -70,7 +70,7 @@ class DPMSolverStage(SchedulerStage):
         from diffusers import DPMSolverMultistepScheduler
 
         sampler = _bind("dpm++", DPMSolverMultistepScheduler, schedule, solver_order=self._order)
-        return DiffusersSampler("dpm++", sampler, schedule)
+        return DiffusersSampler(sampler, schedule)
 
 
 @final
@@ -86,7 +86,7 @@ class UniPCStage(SchedulerStage):
         from diffusers import UniPCMultistepScheduler
 
         sampler = _bind("unipc", UniPCMultistepScheduler, schedule, solver_order=self._order)
-        return DiffusersSampler("unipc", sampler, schedule)
+        return DiffusersSampler(sampler, schedule)
 
 
 @final
@@ -101,7 +101,7 @@ class EulerStage(SchedulerStage):
         from diffusers import EulerDiscreteScheduler
 
         sampler = _bind("euler", EulerDiscreteScheduler, schedule)
-        return DiffusersSampler("euler", sampler, schedule, sigma_space=True)
+        return DiffusersSampler(sampler, schedule, sigma_space=True)
 
 
 @final
@@ -120,7 +120,7 @@ class HeunStage(SchedulerStage):
         from diffusers import HeunDiscreteScheduler
 
         sampler = _bind("heun", HeunDiscreteScheduler, schedule)
-        return DiffusersSampler("heun", sampler, schedule, sigma_space=True)
+        return DiffusersSampler(sampler, schedule, sigma_space=True)
 
 
 @final
@@ -128,7 +128,6 @@ class DiffusersSampler(NoiseScheduler):
     """A diffusers scheduler behind our interface, deterministic, in float32.
 
     Args:
-        name: of the stage, for messages.
         sampler: the diffusers scheduler, built on ``schedule``'s numbers.
         schedule: the bundle's schedule.
         sigma_space: whether its latents are clean + sigma * noise, not of unit variance.
@@ -137,14 +136,12 @@ class DiffusersSampler(NoiseScheduler):
 
     def __init__(
         self,
-        name: str,
         sampler: Any,
         schedule: NoiseSchedule,
         *,
         sigma_space: bool = False,
         end_clean: bool = False,
     ) -> None:
-        self._name = name
         self._sampler = sampler
         self._schedule = schedule
         self._sigma_space = sigma_space
@@ -155,18 +152,9 @@ class DiffusersSampler(NoiseScheduler):
 
         Raises:
             UsageError: more steps than the schedule has, or fewer than one.
-            StageError: diffusers' rounding gives one step too many (61 of 1000 is the smallest).
         """
-        expected = trailing_timesteps(self._schedule.num_steps, num_steps)
-        self._sampler.set_timesteps(num_steps)
-        grid = cast(Tensor, self._sampler.timesteps).cpu().long()
-        visited = sorted(set(grid.tolist()), reverse=True)
-        if visited != expected.tolist():
-            raise StageError(
-                f"scheduler {self._name!r} with steps = {num_steps}: diffusers rounds its spacing "
-                f"to {len(visited)} steps here; take {num_steps - 1} or --scheduler dreamer."
-            )
-        return grid
+        _visit(self._sampler, trailing_timesteps(self._schedule.num_steps, num_steps))
+        return cast(Tensor, self._sampler.timesteps).cpu().long()
 
     def start(self, noise: Tensor, first_latents: Tensor | None) -> Tensor:
         """Return the same start as ``dreamer``, in this sampler's own scale."""
@@ -191,6 +179,24 @@ class DiffusersSampler(NoiseScheduler):
     def _own(self, t: Tensor) -> Tensor:
         """Give ``t`` the dtype the scheduler looks it up by; Euler refuses integers."""
         return t.to("cpu", self._sampler.timesteps.dtype)
+
+
+def _visit(sampler: Any, grid: Tensor) -> None:
+    """Set a diffusers scheduler to these time steps, a run's own beginning.
+
+    Left to itself it subtracts T / steps again and again, and for one count in nine (48 and 61 of
+    1000 are the first) the rounding shifts a step by one or adds one that is not asked for.
+    """
+    if "timesteps" in inspect.signature(sampler.set_timesteps).parameters:
+        sampler.set_timesteps(timesteps=grid.tolist())
+        return
+    sampler.set_timesteps(len(grid))
+    sampler.timesteps = grid
+    if not hasattr(sampler, "sigmas"):
+        return  # ddim looks its noise levels up by time step
+    levels = sampler.alphas_cumprod[grid]
+    sampler.sigmas = torch.cat([((1 - levels) / levels).sqrt(), torch.zeros(1)])
+    sampler.num_inference_steps = len(grid)
 
 
 def _bind(name: str, kind: type[Any], schedule: NoiseSchedule, **own: Any) -> Any:

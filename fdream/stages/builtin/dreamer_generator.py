@@ -21,7 +21,7 @@ from fdream.models.conditions import Prediction, VideoCondition
 from fdream.models.factorized_unet import FactorizedUNet
 from fdream.models.latents import decode_latents, encode_latents, latent_downscale
 from fdream.models.noise_schedule import NoiseSchedule
-from fdream.stages.builtin.bundles import bundle_provenance, open_bundle
+from fdream.stages.builtin.bundles import Defaults, bundle_provenance, open_bundle
 from fdream.stages.builtin.condition_tokens import (
     Conventions,
     encode_motion_text,
@@ -29,9 +29,8 @@ from fdream.stages.builtin.condition_tokens import (
     encode_text,
     unknown_words,
 )
-from fdream.stages.builtin.dreamer_scheduler import DreamerSampler
 from fdream.stages.builtin.pixels import refuse_size, to_uint8, to_unit
-from fdream.stages.builtin.sampling import Network, sample_latents
+from fdream.stages.builtin.sampling import Network, choose_sampler, sample_latents
 from fdream.stages.interfaces import SampleOptions, TrainableGenerator
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
     def _open(self, bundle: Bundle, device: DeviceManager) -> None:
         self._bundle = bundle
         self._device = device
-        self._defaults = bundle.defaults("generator")
+        self._defaults = Defaults(bundle, "generator")
         self._conventions = Conventions.of(bundle)
         self._tokenizers: dict[str, Any] = {}
         self.default_frames = self._defaults.frames
@@ -108,6 +107,10 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
         assert isinstance(found, FactorizedUNet)
         return found
 
+    def check(self, options: SampleOptions) -> None:
+        """Refuse a scheduler or a number of steps that the bundle's schedule cannot take."""
+        choose_sampler(self.schedule, options, self._defaults.steps)
+
     def animate(
         self,
         first_frames: NDArray[np.uint8],
@@ -127,11 +130,7 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
         if frames < 1:
             raise UsageError(f"--frames {frames}: at least one frame is needed.")
         guidance = self._defaults.guidance if options.guidance is None else options.guidance
-        sampler = (
-            DreamerSampler(self.schedule)
-            if options.scheduler is None
-            else options.scheduler.build(self.schedule)
-        )
+        sampler, steps = choose_sampler(self.schedule, options, self._defaults.steps)
         # Borrowed outside: what is cast inside an inference context can never be trained again.
         with self._device.borrow(self.network) as network, self._device.inference():
             # Not placed: in half precision 29.97 would be another rate.
@@ -152,7 +151,7 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
                 noise.to(self._device.torch_device),
                 self._network(condition),
                 unconditional,
-                steps=self._defaults.steps if options.steps is None else options.steps,
+                steps=steps,
                 guidance=guidance,
                 rescale=self._defaults.rescale,
                 first_latents=condition.first_latent.float(),
@@ -221,7 +220,8 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
 
     def provenance(self) -> dict[str, Any]:
         """Return the bundle's name and hash, and the defaults it brings."""
-        defaults = {"steps": self._defaults.steps, "guidance": self._defaults.guidance}
+        chosen = {"steps": self._defaults.steps, "guidance": self._defaults.guidance}
+        defaults = {"scheduler": "dreamer", **chosen}
         return {**bundle_provenance(self._bundle), "defaults": defaults}
 
     def part(self, name: str) -> nn.Module:

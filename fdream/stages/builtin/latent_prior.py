@@ -16,11 +16,10 @@ from fdream.core.errors import WeightsError
 from fdream.core.seeds import initial_noise
 from fdream.models.latents import decode_latents, latent_downscale
 from fdream.models.noise_schedule import NoiseSchedule
-from fdream.stages.builtin.bundles import bundle_provenance, open_bundle
+from fdream.stages.builtin.bundles import Defaults, bundle_provenance, open_bundle
 from fdream.stages.builtin.condition_tokens import Conventions, encode_text, unknown_words
-from fdream.stages.builtin.dreamer_scheduler import DreamerSampler
 from fdream.stages.builtin.pixels import refuse_size, to_uint8
-from fdream.stages.builtin.sampling import Network, sample_latents
+from fdream.stages.builtin.sampling import Network, choose_sampler, sample_latents
 from fdream.stages.interfaces import SampleOptions, TextToImagePrior
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class LatentPrior(TextToImagePrior):
     def __init__(self, options: PocketOptions, *, device: DeviceManager) -> None:
         self._bundle = open_bundle(options.bundle)
         self._device = device
-        self._defaults = self._bundle.defaults("prior")
+        self._defaults = Defaults(self._bundle, "prior")
         self._conventions = Conventions.of(self._bundle)
         self.default_size = self._defaults.size
 
@@ -59,11 +58,7 @@ class LatentPrior(TextToImagePrior):
         cell = latent_downscale(self._vae)
         refuse_size("this prior", size.height, size.width, cell)
         guidance = self._defaults.guidance if options.guidance is None else options.guidance
-        sampler = (
-            DreamerSampler(self._schedule)
-            if options.scheduler is None
-            else options.scheduler.build(self._schedule)
-        )
+        sampler, steps = choose_sampler(self._schedule, options, self._defaults.steps)
         with self._device.inference():
             conditional = self._network(self._encode(captions))
             unconditional = None
@@ -76,7 +71,7 @@ class LatentPrior(TextToImagePrior):
                 noise.to(self._device.torch_device),
                 conditional,
                 unconditional,
-                steps=self._defaults.steps if options.steps is None else options.steps,
+                steps=steps,
                 guidance=guidance,
                 rescale=self._defaults.rescale,
                 on_step=options.on_step,
@@ -85,13 +80,18 @@ class LatentPrior(TextToImagePrior):
                 video = decode_latents(vae, rearrange(latents, "b c h w -> b c 1 h w"))
         return to_uint8(rearrange(video, "b c 1 h w -> b c h w"))
 
+    def check(self, options: SampleOptions) -> None:
+        """Refuse a scheduler or a number of steps that the bundle's schedule cannot take."""
+        choose_sampler(self._schedule, options, self._defaults.steps)
+
     def unknown_words(self, caption: str) -> list[str]:
         """Return the words that are not in the bundle's vocabulary."""
         return unknown_words(self._tokenizer, caption)
 
     def provenance(self) -> dict[str, Any]:
         """Return the bundle's name and hash, and the defaults it brings."""
-        defaults = {"steps": self._defaults.steps, "guidance": self._defaults.guidance}
+        chosen = {"steps": self._defaults.steps, "guidance": self._defaults.guidance}
+        defaults = {"scheduler": "dreamer", **chosen}
         return {**bundle_provenance(self._bundle), "defaults": defaults}
 
     def _network(self, text: Tensor) -> Network:

@@ -11,10 +11,36 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fdream.stages.interfaces import NoiseScheduler
+from fdream.models.noise_schedule import NoiseSchedule
+from fdream.stages.builtin.dreamer_scheduler import DreamerSampler
+from fdream.stages.interfaces import NoiseScheduler, SampleOptions
 
 Network = Callable[[Tensor, Tensor], Tensor]
 """(latents (B, ...), t (B,)) -> raw output shaped like the latents, for one fixed condition."""
+
+
+def choose_sampler(
+    schedule: NoiseSchedule, options: SampleOptions, default_steps: int
+) -> tuple[NoiseScheduler, int]:
+    """Bind the scheduler that was asked for, or ``dreamer``, and hold it to the number of steps.
+
+    Args:
+        schedule: of the bundle.
+        options: may name a scheduler and a number of steps.
+        default_steps: where they name none.
+
+    Returns:
+        The sampler and the number of steps, for ``sample_latents``.
+
+    Raises:
+        StageError: that scheduler cannot serve the schedule.
+        UsageError: the schedule has not so many steps.
+    """
+    chosen = options.scheduler
+    sampler = DreamerSampler(schedule) if chosen is None else chosen.build(schedule)
+    steps = default_steps if options.steps is None else options.steps
+    sampler.timesteps(steps)
+    return sampler, steps
 
 
 def sample_latents(
