@@ -21,7 +21,7 @@ from fdream.models.conditions import Prediction, VideoCondition
 from fdream.models.factorized_unet import FactorizedUNet
 from fdream.models.latents import decode_latents, encode_latents, latent_downscale
 from fdream.models.noise_schedule import NoiseSchedule
-from fdream.stages.builtin.bundles import Defaults, bundle_provenance, open_bundle
+from fdream.stages.builtin.bundles import bundle_provenance, open_bundle
 from fdream.stages.builtin.condition_tokens import (
     Conventions,
     encode_motion_text,
@@ -80,7 +80,7 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
     def _open(self, bundle: Bundle, device: DeviceManager) -> None:
         self._bundle = bundle
         self._device = device
-        self._defaults = Defaults(bundle, "generator")
+        self._defaults = bundle.defaults("generator")
         self._conventions = Conventions.of(bundle)
         self._tokenizers: dict[str, Any] = {}
         self.default_frames = self._defaults.frames

@@ -16,7 +16,7 @@ from fdream.core.errors import WeightsError
 from fdream.core.seeds import initial_noise
 from fdream.models.latents import decode_latents, latent_downscale
 from fdream.models.noise_schedule import NoiseSchedule
-from fdream.stages.builtin.bundles import Defaults, bundle_provenance, open_bundle
+from fdream.stages.builtin.bundles import bundle_provenance, open_bundle
 from fdream.stages.builtin.condition_tokens import Conventions, encode_text, unknown_words
 from fdream.stages.builtin.pixels import refuse_size, to_uint8
 from fdream.stages.builtin.sampling import Network, choose_sampler, sample_latents
@@ -43,7 +43,7 @@ class LatentPrior(TextToImagePrior):
     def __init__(self, options: PocketOptions, *, device: DeviceManager) -> None:
         self._bundle = open_bundle(options.bundle)
         self._device = device
-        self._defaults = Defaults(self._bundle, "prior")
+        self._defaults = self._bundle.defaults("prior")
         self._conventions = Conventions.of(self._bundle)
         self.default_size = self._defaults.size
 
