@@ -18,7 +18,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from fdream.cli import config, doctor, generate, plugins, recipes, render, train
+from fdream.cli import cache, config, doctor, generate, plugins, recipes, render, train
 from fdream.cli.params import Verbosity
 from fdream.core.errors import (
     EXIT_BUG,
@@ -55,6 +55,7 @@ app.add_typer(recipes.app, name="recipes")
 app.add_typer(plugins.app, name="plugins")
 app.command()(doctor.doctor)
 app.add_typer(config.app, name="config")
+app.add_typer(cache.app, name="cache")
 
 
 class Terminated(BaseException):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
@@ -44,6 +44,14 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=1)] | None = Field(
         None, description="CPU threads; torch's own choice when not set"
     )
+
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _place(cls, value: object) -> object:
+        """Read ``~`` as a shell would; nothing is no folder."""
+        if not isinstance(value, (str, Path)):
+            return value
+        return Path(value).expanduser() if str(value) else cache_root()
 
     @classmethod
     def settings_customise_sources(
@@ -86,7 +94,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> LoadedSettings:
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
     sources = [
         ("command line", given),
-        ("environment", EnvSettingsSource(Settings)()),
+        ("environment", EnvSettingsSource(Settings, env_ignore_empty=True)()),
         (f"./{FOLDER_FILE}", _folder_table()),
         (str(user_settings_file()), _read(user_settings_file())),
     ]
