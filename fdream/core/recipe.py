@@ -65,7 +65,7 @@ class StageChoice(Table):
 
 
 class StagesTable(Table):
-    """The five kinds of stage that a run joins."""
+    """The five kinds of stage that a training run joins."""
 
     prior: StageChoice = StageChoice(use="pocket")
     generator: StageChoice = StageChoice(use="pocket")
@@ -129,12 +129,17 @@ class EvalTable(Table):
     options: FreeTable = Field(default_factory=dict)
 
 
-class Recipe(Table):
-    """A whole run."""
+class AnyRecipe(Table):
+    """What every recipe says first, whatever it describes; ``core.prep_recipe`` has another."""
 
     schema_version: Literal[1] = Field(SCHEMA, alias="schema")
     extends: str | None = Field(None, description="the recipe that this one changes")
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+
+
+class Recipe(AnyRecipe):
+    """A training run."""
+
     run: RunTable = RunTable()
     stages: StagesTable = StagesTable()
     data: DataTable = DataTable()

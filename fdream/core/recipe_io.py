@@ -13,12 +13,12 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
 from fdream.core.errors import RecipeError
-from fdream.core.recipe import Recipe, StagesTable
+from fdream.core.recipe import AnyRecipe, Recipe
 from fdream.core.recipe_lookup import find_recipe, full_name
 from fdream.core.recipe_merge import (
     DEFAULT_ORIGIN,
@@ -31,6 +31,8 @@ from fdream.core.recipe_merge import (
 from fdream.core.toml_text import dumps
 
 _LONGEST_VALUE: Final = 60
+
+R = TypeVar("R", bound=AnyRecipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,12 @@ class Problem:
     value: object = field(default=...)
 
 
-Check = Callable[[Recipe], Iterable[Problem]]
+Check = Callable[[R], Iterable[Problem]]
 """A later look at a recipe of the right shape, such as each stage's at its options."""
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedRecipe:
+class LoadedRecipe(Generic[R]):
     """A recipe together with where it comes from.
 
     Attributes:
@@ -62,7 +64,7 @@ class LoadedRecipe:
         path: the file it was read from.
     """
 
-    recipe: Recipe
+    recipe: R
     origins: Mapping[str, str]
     path: Path
 
@@ -89,12 +91,30 @@ class LoadedRecipe:
             raise RecipeError(_letter(self.path, found, lambda at: self.origin(".".join(at))))
 
 
+@overload
 def load_recipe(
     name_or_path: str | Path,
     sets: Sequence[str] = (),
     unsets: Sequence[str] = (),
-    checks: Sequence[Check] = (),
-) -> LoadedRecipe:
+    checks: Sequence[Check[Recipe]] = (),
+) -> LoadedRecipe[Recipe]: ...
+@overload
+def load_recipe(
+    name_or_path: str | Path,
+    sets: Sequence[str] = (),
+    unsets: Sequence[str] = (),
+    checks: Sequence[Check[R]] = (),
+    *,
+    model: type[R],
+) -> LoadedRecipe[R]: ...
+def load_recipe(
+    name_or_path: str | Path,
+    sets: Sequence[str] = (),
+    unsets: Sequence[str] = (),
+    checks: Sequence[Check[Any]] = (),
+    *,
+    model: type[Any] = Recipe,
+) -> LoadedRecipe[Any]:
     """Read a recipe and everything laid over it.
 
     Args:
@@ -102,23 +122,24 @@ def load_recipe(
         sets: ``KEY=VALUE`` changes, in order.
         unsets: keys that get their defaults back, before any of ``sets``.
         checks: run on a recipe of the right shape; what they find is reported together.
+        model: what the recipe describes, a training run unless said otherwise.
 
     Raises:
         RecipeError: it cannot be found, read, or is not valid; names every problem at once.
     """
     path = find_recipe(str(name_or_path))
     layers = Layers()
-    _lay_default_stages(layers)
+    _lay_default_stages(layers, model)
     for file, table in _lineage(path):
         layers.lay(table, str(file))
-    problems = _apply_unsets(layers, unsets, sets)
-    _lay_default_stages(layers)
+    problems = _apply_unsets(layers, unsets, sets, model)
+    _lay_default_stages(layers, model)
     problems += _apply_sets(layers, sets)
     layers.tree.setdefault("name", path.stem)
     try:
-        recipe = Recipe.model_validate(layers.tree)
+        recipe = model.model_validate(layers.tree)
     except ValidationError as error:
-        problems += problems_in(error)
+        problems += problems_in(error, model=model)
         raise RecipeError(_letter(path, problems, layers.origin)) from error
     if problems:
         raise RecipeError(_letter(path, problems, layers.origin))
@@ -127,7 +148,7 @@ def load_recipe(
     return loaded
 
 
-def resolved_toml(recipe: Recipe) -> str:
+def resolved_toml(recipe: AnyRecipe) -> str:
     """Write a recipe with every key, so that it means the same when defaults change."""
     return dumps(recipe.model_dump(by_alias=True, exclude={"extends"}))
 
@@ -147,14 +168,17 @@ def portable_text(path: Path) -> str:
     return re.sub(r"^extends\s*=.*$", lambda _: line, text, count=1, flags=re.MULTILINE)
 
 
-def problems_in(error: ValidationError, prefix: Location = ()) -> list[Problem]:
+def problems_in(
+    error: ValidationError, prefix: Location = (), model: type[AnyRecipe] = Recipe
+) -> list[Problem]:
     """Translate pydantic's findings.
 
     Args:
         error: from validating a recipe, or a free table of one.
         prefix: where that table stands in the recipe.
+        model: the recipe's, whose keys are named where one is not known.
     """
-    return [_problem(finding, prefix) for finding in error.errors(include_url=False)]
+    return [_problem(finding, prefix, model) for finding in error.errors(include_url=False)]
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -193,19 +217,21 @@ def _lineage(path: Path) -> list[tuple[Path, dict[str, Any]]]:
     return chain[::-1]
 
 
-def _lay_default_stages(layers: Layers) -> None:
+def _lay_default_stages(layers: Layers, model: type[AnyRecipe]) -> None:
     """Name each stage that nobody chose, so that a recipe may set its options alone.
 
     It is a layer because a later ``use`` has to be seen as a change, which empties the options.
     """
     stages = layers.tree.get("stages", {})
-    for kind, choice in StagesTable():
+    for kind, choice in model.model_fields["stages"].default:
         table = stages.get(kind, {}) if isinstance(stages, dict) else None
         if isinstance(table, dict) and "use" not in table:
             layers.lay(nest(("stages", kind, "use"), choice.use), DEFAULT_ORIGIN)
 
 
-def _apply_unsets(layers: Layers, unsets: Sequence[str], sets: Sequence[str]) -> list[Problem]:
+def _apply_unsets(
+    layers: Layers, unsets: Sequence[str], sets: Sequence[str], model: type[AnyRecipe]
+) -> list[Problem]:
     set_keys = {text.partition("=")[0].strip() for text in sets}
     problems = []
     for text in unsets:
@@ -216,8 +242,8 @@ def _apply_unsets(layers: Layers, unsets: Sequence[str], sets: Sequence[str]) ->
             continue
         if text in set_keys:
             problems.append(Problem(location, "both --set and --unset; keep one of them."))
-        elif not layers.remove(location) and not _is_known(location):
-            problems.append(Problem(location, f"cannot be unset: {_unknown(location)}"))
+        elif not layers.remove(location) and not _is_known(location, model):
+            problems.append(Problem(location, f"cannot be unset: {_unknown(location, model)}"))
     return problems
 
 
@@ -236,14 +262,14 @@ def _apply_sets(layers: Layers, sets: Sequence[str]) -> list[Problem]:
     return problems
 
 
-def _problem(finding: Any, prefix: Location) -> Problem:
+def _problem(finding: Any, prefix: Location, model: type[AnyRecipe]) -> Problem:
     location = (*prefix, *(str(part) for part in finding["loc"]))
     rule = finding["msg"].removeprefix("Value error, ").rstrip(".")
     match finding["type"]:
         case "missing":
             return Problem(location, "is missing and has no default.")
         case "extra_forbidden":
-            return Problem(location, _unknown(location), finding["input"])
+            return Problem(location, _unknown(location, model), finding["input"])
         case "model_type" | "dict_type":
             rule = "a table is expected, such as { key = value }"
         case "string_pattern_mismatch" if location == ("run", "device"):
@@ -251,22 +277,22 @@ def _problem(finding: Any, prefix: Location) -> Problem:
     return Problem(location, f"{rule[0].lower()}{rule[1:]}.", finding["input"])
 
 
-def _unknown(location: Location) -> str:
+def _unknown(location: Location, model: type[AnyRecipe]) -> str:
     """Say that a key is unknown, with the nearest known one or all of them."""
-    known = sorted(_keys_of(location[:-1]))
+    known = sorted(_keys_of(location[:-1], model))
     near = difflib.get_close_matches(location[-1], known, n=1)
     if near:
         return f"no such key; did you mean {near[0]}?"
     return f"no such key; known here: {', '.join(known)}." if known else "no such key."
 
 
-def _is_known(location: Location) -> bool:
-    return location[-1] in _keys_of(location[:-1])
+def _is_known(location: Location, model: type[AnyRecipe]) -> bool:
+    return location[-1] in _keys_of(location[:-1], model)
 
 
-def _keys_of(location: Location) -> set[str]:
+def _keys_of(location: Location, model: type[AnyRecipe]) -> set[str]:
     """Return the keys that the recipe's table at ``location`` may hold; none for a free table."""
-    table: type[BaseModel] = Recipe
+    table: type[BaseModel] = model
     for part in location:
         found = table.model_fields.get(part)
         kind = found.annotation if found else None
