@@ -10,13 +10,14 @@ must not depend on its neighbours.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from fdream.core.captions import CaptionPair
 from fdream.core.errors import UsageError
+from fdream.core.limits import FPS, FRAMES, SIDE
 from fdream.core.seeds import noise_seed
 from fdream.core.sizes import Size
 from fdream.data.images import Resize, fit_image
@@ -29,12 +30,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Which sample of a run: its noise follows from these two numbers and the stage alone.
+    """Which sample: its noise follows from these two numbers and the stage alone.
+
+    The rule for batches: ``index`` counts the samples of *one* prompt or image, from 0, never the
+    lines of a list. So a prompt gives the same frames alone and among a thousand others, the first
+    of ``--num 4`` is the one of ``--num 1``, and two prompts under one seed share their noise,
+    which is how prompts are compared. Where nobody gives a seed, each prompt draws its own. An
+    image from t2i carries both numbers, so a batch through the pipe is the batch of t2v.
 
     Attributes:
-        seed: of the run.
-        index: of the sample in the run.
+        seed: of the prompt.
+        index: of the sample among those of its prompt.
         prompt: what the captions were split from, for the record; empty where nothing was split.
+
+    Ours: indexing by line would have made a result depend on its neighbours.
     """
 
     seed: int
@@ -44,21 +53,39 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class StillSettings:
-    """How the first frame is drawn; None leaves a choice to the prior."""
+    """How the first frame is drawn; None leaves a choice to the prior.
+
+    Raises:
+        UsageError: the size is out of range.
+    """
 
     size: Size | None = None
     sampling: Sampling = field(default_factory=Sampling)
 
+    def __post_init__(self) -> None:
+        _refuse_size(self.size)
+
 
 @dataclass(frozen=True, slots=True)
 class ClipSettings:
-    """How it is animated; None leaves a choice to the generator."""
+    """How it is animated; None leaves a choice to the generator.
+
+    Raises:
+        UsageError: a number or a word is out of range.
+    """
 
     size: Size | None = None
     resize: Resize = "crop"
     frames: int | None = None
     fps: float | None = None
     sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        _refuse_size(self.size)
+        FRAMES.refuse_outside("frames", self.frames)
+        FPS.refuse_outside("fps", self.fps)
+        if self.resize not in get_args(Resize):
+            raise UsageError(f"resize {self.resize!r}: choose crop or pad.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +137,16 @@ def text_to_video(
         shop: the stages.
 
     Raises:
-        UsageError: the generator cannot make that many frames.
+        StageError: the generator cannot take the scheduler.
+        UsageError: the generator cannot make that many frames, or in that many steps.
     """
-    _num_frames(clip, shop)  # before the image is drawn, not after
+    # Before the image is drawn, not after.
+    _num_frames(clip, shop)
+    shop.check_sampling("generator", clip.sampling)
     first = text_to_image(captions, sample, still, shop)
     video = image_to_video(first.pixels, captions, sample, clip, shop)
-    stages = {**first.record["stages"], **video.record["stages"]}
-    options = {**first.record["options"], **video.record["options"]}
-    return Clip(
-        frames=video.frames,
-        fps=video.fps,
-        captions=captions,
-        sample=sample,
-        record={**video.record, "command": "t2v", "stages": stages, "options": options},
-    )
+    record = {**video.record, **recipe(captions, sample, shop, still=still, clip=clip)}
+    return replace(video, record=record)
 
 
 def text_to_image(
@@ -144,10 +167,7 @@ def text_to_image(
         drawn = shop.prior.draw([captions.appearance], size, [seed], options)
     pixels = drawn[0]
     record = {
-        "command": "t2i",
-        **_identity(captions, sample),
-        "stages": _stage_records(shop, "prior", sample, settings.sampling),
-        "options": {"prior": {"size": str(size), **_sampling_record(settings.sampling)}},
+        **recipe(captions, sample, shop, still=settings),
         **environment_record(shop.device),
         "frames_sha256": frames_hash(pixels),
     }
@@ -175,31 +195,76 @@ def image_to_video(
     """
     generator = shop.generator
     shop.warn_unknown_words("generator", [captions.appearance, captions.motion])
-    frames = _num_frames(settings, shop)
-    fps = generator.default_fps if settings.fps is None else settings.fps
-    size = settings.size or generator.default_size
-    first = fit_image(image, size, settings.resize)
+    frames, fps = _num_frames(settings, shop), _rate(settings, shop)
+    first = first_frame(image, settings, shop)
     seed = noise_seed(sample.seed, "generator", sample.index)
     with shop.sample_options(settings.sampling, "video") as options:
         made = generator.animate(first[None], [captions], frames, fps, [seed], options)
     video = made[0]
-    chosen = {
-        "size": str(size),
-        "resize": settings.resize,
-        "frames": frames,
-        **_sampling_record(settings.sampling),
-    }
     record = {
-        "command": "i2v",
-        **_identity(captions, sample),
-        "fps": fps,
+        **recipe(captions, sample, shop, clip=settings),
         "first_frame_sha256": frames_hash(first),
-        "stages": _stage_records(shop, "generator", sample, settings.sampling),
-        "options": {"generator": chosen},
         **environment_record(shop.device),
         "frames_sha256": frames_hash(video),
     }
     return Clip(video, fps, captions, sample, record)
+
+
+def first_frame(
+    image: NDArray[np.uint8], settings: ClipSettings, shop: Workshop
+) -> NDArray[np.uint8]:
+    """Return the image in the size of the video, uint8 (H, W, 3)."""
+    return fit_image(image, settings.size or shop.generator.default_size, settings.resize)
+
+
+def recipe(
+    captions: CaptionPair,
+    sample: Sample,
+    shop: Workshop,
+    *,
+    still: StillSettings | None = None,
+    clip: ClipSettings | None = None,
+) -> dict[str, Any]:
+    """Return the part of a record that decides how a sample comes out, without making it.
+
+    Args:
+        captions: what is seen and what happens.
+        sample: which sample.
+        shop: the stages; they are built, and none loads its networks.
+        still: settings of the first step, if the command takes it.
+        clip: settings of the second, likewise.
+    """
+    stages: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    rate: dict[str, Any] = {}
+    if still is not None:
+        size = still.size or shop.prior.default_size
+        stages["prior"] = shop.stage_record("prior", shop.choices.prior)
+        options["prior"] = {"size": str(size), **_sampling_record(still.sampling)}
+    if clip is not None:
+        size = clip.size or shop.generator.default_size
+        shape = {"size": str(size), "resize": clip.resize, "frames": _num_frames(clip, shop)}
+        stages["generator"] = shop.stage_record("generator", shop.choices.generator)
+        options["generator"] = {**shape, **_sampling_record(clip.sampling)}
+        rate = {"fps": _rate(clip, shop)}
+    if sample.prompt:
+        stages["splitter"] = shop.stage_record("splitter", shop.choices.splitter)
+    for settings in (still, clip):
+        if settings is not None and settings.sampling.scheduler is not None:
+            chosen = settings.sampling.scheduler
+            stages["scheduler"] = shop.stage_record("scheduler", chosen)
+    command = "i2v" if still is None else "t2i" if clip is None else "t2v"
+    made_of = {"stages": stages, "options": options}
+    return {"command": command, **_identity(captions, sample), **rate, **made_of}
+
+
+def _rate(settings: ClipSettings, shop: Workshop) -> float:
+    return shop.generator.default_fps if settings.fps is None else settings.fps
+
+
+def _refuse_size(size: Size | None) -> None:
+    for side in size or ():
+        SIDE.refuse_outside(f"a side of size {size}", side)
 
 
 def _num_frames(settings: ClipSettings, shop: Workshop) -> int:
@@ -223,14 +288,3 @@ def _sampling_record(sampling: Sampling) -> dict[str, Any]:
     """What was asked for; what was not is in the stage's ``defaults``."""
     asked = {**asdict(sampling), "negative": sampling.negative or None}
     return {key: value for key, value in asked.items() if value is not None}
-
-
-def _stage_records(
-    shop: Workshop, role: Literal["prior", "generator"], sample: Sample, sampling: Sampling
-) -> dict[str, Any]:
-    records: dict[str, Any] = {role: shop.stage_record(role, getattr(shop.choices, role))}
-    if sample.prompt:
-        records["splitter"] = shop.stage_record("splitter", shop.choices.splitter)
-    if sampling.scheduler is not None:
-        records["scheduler"] = shop.stage_record("scheduler", sampling.scheduler)
-    return records

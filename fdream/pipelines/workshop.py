@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fdream.core.captions import CaptionPair
+from fdream.core.limits import GUIDANCE, STEPS
 from fdream.stages import registry
 from fdream.stages.interfaces import SampleOptions
 
@@ -35,12 +36,19 @@ class Sampling:
     """How one stage samples; None leaves a choice to the stage.
 
     A scheduler changes the sampler alone; the noise schedule belongs to the weights.
+
+    Raises:
+        UsageError: a number is out of range.
     """
 
     steps: int | None = None
     guidance: float | None = None
     negative: str = ""
     scheduler: str | None = None
+
+    def __post_init__(self) -> None:
+        STEPS.refuse_outside("steps", self.steps)
+        GUIDANCE.refuse_outside("guidance", self.guidance)
 
 
 class Workshop:
@@ -85,6 +93,24 @@ class Workshop:
         if scheduler is not None:
             registry.options("scheduler", scheduler, {})
 
+    def check_sampling(self, role: Literal["prior", "generator"], sampling: Sampling) -> None:
+        """Have a stage refuse what it cannot do, where others would work before its turn.
+
+        Raises:
+            StageError: it cannot take that scheduler.
+            UsageError: it cannot take that number of steps.
+        """
+        stage = self.prior if role == "prior" else self.generator
+        stage.check(self._options(sampling))
+
+    def defaults(self, role: Literal["prior", "generator"]) -> dict[str, Any]:
+        """Return what a stage takes where nothing is asked for, as far as it tells."""
+        if role == "prior":
+            return {"size": str(self.prior.default_size), **_stated(self.prior)}
+        made = self.generator
+        shape = {"frames": made.default_frames, "fps": made.default_fps}
+        return {"size": str(made.default_size), **shape, **_stated(made)}
+
     def split(self, prompt: str) -> CaptionPair:
         """Split one prompt."""
         return self.splitter.split([prompt])[0]
@@ -92,17 +118,19 @@ class Workshop:
     @contextmanager
     def sample_options(self, sampling: Sampling, description: str) -> Iterator[SampleOptions]:
         """Turn settings into what a stage takes, with a progress bar while it works."""
+        with self._steps_shown(description) as on_step:
+            yield replace(self._options(sampling), on_step=on_step)
+
+    def _options(self, sampling: Sampling) -> SampleOptions:
         scheduler = None
         if sampling.scheduler is not None:
             scheduler = registry.build("scheduler", sampling.scheduler, {}, device=self.device)
-        with self._steps_shown(description) as on_step:
-            yield SampleOptions(
-                steps=sampling.steps,
-                guidance=sampling.guidance,
-                negative=sampling.negative,
-                scheduler=scheduler,
-                on_step=on_step,
-            )
+        return SampleOptions(
+            steps=sampling.steps,
+            guidance=sampling.guidance,
+            negative=sampling.negative,
+            scheduler=scheduler,
+        )
 
     @contextmanager
     def _steps_shown(self, description: str) -> Iterator[Callable[[int, int], None]]:
@@ -154,6 +182,11 @@ class Workshop:
         elif role == "generator":
             record |= self.generator.provenance()
         return record
+
+
+def _stated(stage: TextToImagePrior | VideoGenerator) -> dict[str, Any]:
+    stated: dict[str, Any] = stage.provenance().get("defaults", {})
+    return stated
 
 
 def _without_folder(name: str) -> str:
