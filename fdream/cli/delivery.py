@@ -175,7 +175,7 @@ def _place(output: str | None, as_json: bool, kind: str | None) -> Place:
 
 
 def _is_result(path: Path) -> bool:
-    from fdream.data.frame_folder import is_frame_folder
+    from fdream.data.still_frames import is_frame_folder
 
     return is_frame_folder(path)
 

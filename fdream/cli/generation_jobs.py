@@ -173,7 +173,7 @@ def _of_one_image(
     from fdream.data.metadata import hints, image_record
     from fdream.pipelines.generation import Sample, image_to_video
 
-    pixels = decode_image(data, where)
+    pixels = decode_image(data, where, shop.reporter.warn)
     found = image_record(data)
     if found.reason:
         shop.reporter.warn(f"{where}: {found.reason}; it is animated without.")
@@ -211,7 +211,7 @@ def _open_image(image: str | None) -> BinaryIO:
     if image is None or image == "-":
         if sys.stdin.isatty():
             raise UsageError(
-                "i2v: no image; name a PNG, JPEG or WebP file, or pipe one in: "
+                "i2v: no image; name a PNG, JPEG, WebP, BMP or GIF file, or pipe one in: "
                 'fdream t2i "a corgi surfing" | fdream i2v -o out.mp4'
             )
         return sys.stdin.buffer

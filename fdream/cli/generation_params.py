@@ -23,7 +23,7 @@ ImageArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="[IMAGE]",
-        help="PNG, JPEG or WebP to set in motion; - or nothing reads standard input.",
+        help="PNG, JPEG, WebP, BMP or GIF to set in motion; - or nothing reads standard input.",
     ),
 ]
 PriorOption = Annotated[

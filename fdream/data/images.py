@@ -8,16 +8,18 @@ size are known to be acceptable.
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
 from fdream.core.errors import DataError
+from fdream.data.rgb import BROKEN, to_rgb
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,31 +33,14 @@ MAX_ENCODED_BYTES: Final = 512 * 1024 * 1024  # eight bytes a pixel: 16-bit RGBA
 
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
-# What Pillow's readers raise on broken or hostile bytes; anything else would be a bug of ours.
-BROKEN: Final = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+# Pillow's readers that are used: each tells the size of a picture before it decodes it. TIFF is not
+# among them: libtiff has been the weakest of the decoders, and writes to stderr past us.
+_READERS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+_KNOWN: Final = "PNG, JPEG, WebP, BMP or GIF"
+_STARTS: Final = (PNG_SIGNATURE, b"\xff\xd8\xff", b"GIF8")
 
-_ORIENTATION: Final = 0x0112
-_UPRIGHT: Final = {
-    2: (Image.Transpose.FLIP_LEFT_RIGHT,),
-    3: (Image.Transpose.ROTATE_180,),
-    4: (Image.Transpose.FLIP_TOP_BOTTOM,),
-    5: (Image.Transpose.TRANSPOSE,),
-    6: (Image.Transpose.ROTATE_270,),
-    7: (Image.Transpose.TRANSVERSE,),
-    8: (Image.Transpose.ROTATE_90,),
-}
+# A JPEG marker that opens a segment or ends the picture: not one that stands inside the pixels.
+_JPEG_MARKER: Final = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
 
 # First bytes of files that people hand over by mistake, and what to do about each.
 _MISTAKEN: Final = (
@@ -63,8 +48,6 @@ _MISTAKEN: Final = (
     (4, b"ftypavif", "an AVIF image; save it as JPEG or PNG first"),
     (4, b"ftyp", "a video (MP4); an image is wanted, for example its first frame"),
     (0, b"\x1aE\xdf\xa3", "a video (WebM or Matroska); an image is wanted"),
-    (0, b"GIF8", "a GIF; save one frame of it as PNG first"),
-    (0, b"BM", "a BMP image; save it as PNG first"),
     (0, b"II*\x00", "a TIFF image; save it as PNG first"),
     (0, b"MM\x00*", "a TIFF image; save it as PNG first"),
     (0, b"%PDF", "a PDF; save a page of it as PNG first"),
@@ -76,13 +59,13 @@ def split_images(stream: BinaryIO, place: str, *, trailing: bool = False) -> Ite
     """Yield the encoded images of a stream one by one, as they arrive.
 
     PNG files may stand back to back: each ends with its IEND chunk, so no length and no separator
-    is needed. A JPEG or a WebP has no such end and is therefore the only image of its stream.
+    is needed. An image of any other format is the only one of its stream.
 
     Args:
         stream: bytes, read forward only.
         place: what to call the stream in messages, such as ``"standard input"``.
-        trailing: whether bytes after a PNG that start no other PNG are ignored (files written by
-            some phones have them) or refused.
+        trailing: whether what follows an image and is no further PNG is ignored (files written by
+            some phones have such) or refused.
 
     Raises:
         DataError: empty, no image, truncated, or too large.
@@ -90,9 +73,12 @@ def split_images(stream: BinaryIO, place: str, *, trailing: bool = False) -> Ite
     number = 1
     head = _read(stream, len(PNG_SIGNATURE))
     if not head:
-        raise DataError(f"{place}: empty, but an image (PNG, JPEG or WebP) is needed.")
+        raise DataError(f"{place}: empty, but an image ({_KNOWN}) is needed.")
     if head != PNG_SIGNATURE:
-        yield _single_image(stream, head, place)
+        data = _single_image(stream, head, place)
+        if not trailing:
+            _refuse_several(data, place)
+        yield data
         return
     while head == PNG_SIGNATURE:
         yield _png_after_signature(stream, f"{place}, image {number}")
@@ -120,20 +106,57 @@ def _single_image(stream: BinaryIO, head: bytes, place: str) -> bytes:
     data = head + _read(stream, MAX_ENCODED_BYTES + 1 - len(head))
     if len(data) > MAX_ENCODED_BYTES:
         raise DataError(f"{place}: more than {MAX_ENCODED_BYTES >> 20} MiB for one image; refused.")
-    if data.startswith(b"RIFF") and int.from_bytes(data[4:8], "little") + 9 < len(data):
-        raise DataError(f"{place}: more follows the WebP image; only PNG images can be several.")
     return data
 
 
-def _refuse_what_is_no_image(head: bytes, place: str) -> None:
-    if head.startswith((b"\xff\xd8\xff", PNG_SIGNATURE)):
+def _refuse_several(data: bytes, place: str) -> None:
+    """Refuse images that follow the first of a stream: they would be dropped without a word."""
+    if data.startswith(b"\xff\xd8"):
+        end = _jpeg_end(data)
+    elif data.startswith(b"RIFF"):
+        end = 8 + int.from_bytes(data[4:8], "little")
+        end += end % 2
+    elif data.startswith(b"BM"):
+        end = max(14, int.from_bytes(data[2:6], "little"))
+    else:
         return
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+    rest = data[end : end + 32].lstrip(b"\0")
+    if is_image(rest):
+        raise DataError(
+            f"{place}: another image follows the first; only PNG images can be several in one "
+            "stream. Convert them to PNG, or give one at a time."
+        )
+
+
+def _jpeg_end(data: bytes) -> int:
+    """Return where a JPEG ends, with what belongs to it; the end of the data if it is cut off."""
+    position = 2
+    while marker := _JPEG_MARKER.search(data, position):
+        position = marker.end()
+        if marker[1] == b"\xd9":
+            return position
+        if marker[1] == b"\xe2" and data[position + 2 : position + 6] == b"MPF\0":
+            # A phone's photo: what follows is its brightness map or preview, not another photo.
+            break
+        position += max(2, int.from_bytes(data[position : position + 2]))
+    return len(data)
+
+
+def is_image(head: bytes) -> bool:
+    """Whether a file with these first 12 bytes or more is an image of a kind that we read."""
+    if head.startswith(b"RIFF"):
+        return head[8:12] == b"WEBP"
+    # Two letters are little, but the reserved bytes of a BMP are always zero.
+    return head.startswith(_STARTS) or (head.startswith(b"BM") and head[6:10] == bytes(4))
+
+
+def _refuse_what_is_no_image(head: bytes, place: str) -> None:
+    if is_image(head):
         return
     for offset, magic, meaning in _MISTAKEN:
         if head[offset:].startswith(magic):
             raise DataError(f"{place}: this is {meaning}.")
-    raise DataError(f"{place}: not a PNG, JPEG or WebP image (starts with {head[:8]!r}).")
+    raise DataError(f"{place}: not a {_KNOWN} image (starts with {head[:8]!r}).")
 
 
 def _png_after_signature(stream: BinaryIO, place: str) -> bytes:
@@ -155,83 +178,68 @@ def _png_after_signature(stream: BinaryIO, place: str) -> bytes:
     return b"".join(pieces)
 
 
-def decode_image(data: bytes, place: str) -> NDArray[np.uint8]:
-    """Decode one image to what a person would see, as uint8 (H, W, 3) RGB.
+def decode_image(
+    data: bytes, place: str, warn: Callable[[str], None] | None = None
+) -> NDArray[np.uint8]:
+    """Decode one image to what a person would see, as uint8 (H, W, 3) RGB; see ``rgb.to_rgb``.
 
-    Transparency is laid over white, the EXIF orientation is applied, an embedded colour profile is
-    converted to sRGB, greyscale and palette become RGB, and 16 bits a channel are scaled to 8
-    (Pillow alone would clip them to white). Of an animation the first picture is taken.
+    Of an animation the first picture is taken.
 
     Args:
-        data: one encoded PNG, JPEG or WebP.
+        data: one encoded image.
         place: what to call it in messages.
+        warn: is told when pictures are left out.
 
     Raises:
-        DataError: not one of these formats, broken, or above 64 megapixels (checked before
+        DataError: no format that we read, broken, or above 64 megapixels (checked before
             decoding).
     """
     _refuse_what_is_no_image(data[:32], place)
-    try:
-        with warnings.catch_warnings():
-            # Our own limit is lower than the one Pillow warns about.
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP"))
-    except BROKEN as error:
-        raise _unreadable(place, error) from error
-    with image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise DataError(
-                f"{place}: {width}x{height} is {width * height / 1e6:.0f} megapixels; the limit is "
-                f"{MAX_PIXELS // 1_000_000}. Scale it down first."
-            )
+    with open_image(io.BytesIO(data), place) as image:
         try:
-            image.load()
-            return np.array(_upright(_to_rgb(image), image))
+            # A phone's photo is one picture, whatever previews and maps it brings.
+            if warn is not None and image.format != "MPO" and _is_animated(image):
+                warn(f"{place}: holds several pictures; the first is used.")
+            return np.array(to_rgb(image))
         except BROKEN as error:
-            raise _unreadable(place, error) from error
+            raise unreadable(place, error) from error
 
 
-def _unreadable(place: str, error: BaseException) -> DataError:
+@contextmanager
+def open_image(source: BinaryIO, place: str) -> Iterator[Image.Image]:
+    """Open an image without decoding it; its size is acceptable.
+
+    Raises:
+        DataError: no format that we read, broken, or above 64 megapixels.
+    """
+    with warnings.catch_warnings():
+        # Of sizes, where our own limit is lower, and of damaged metadata, which we do not need.
+        warnings.simplefilter("ignore")
+        try:
+            image = Image.open(source, formats=_READERS)
+        except BROKEN as error:
+            raise unreadable(place, error) from error
+        with image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise DataError(
+                    f"{place}: {width}x{height} is {width * height / 1e6:.0f} megapixels; the "
+                    f"limit is {MAX_PIXELS // 1_000_000}. Scale it down first."
+                )
+            yield image
+
+
+def _is_animated(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except BROKEN:
+        return False  # what follows the first picture is broken, and not needed
+
+
+def unreadable(place: str, error: BaseException) -> DataError:
+    """Say why Pillow could not read an image."""
     reason = " ".join(str(error).split())[:120] or type(error).__name__
     return DataError(f"{place}: broken image ({reason}); write it again or use another.")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        # 16-bit greyscale; 257 maps 65535 to 255 exactly.
-        levels = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
-        return Image.fromarray(((levels + 128) // 257).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        paper = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(paper, picture).convert("RGB")
-    return _from_profile(image) or image.convert("RGB")
-
-
-def _from_profile(image: Image.Image) -> Image.Image | None:
-    """Convert by the embedded colour profile; None where there is none that can be used."""
-    profile = image.info.get("icc_profile")
-    if not profile or image.mode not in ("RGB", "CMYK", "L"):
-        return None
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        target = ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-    except (ImageCms.PyCMSError, *BROKEN):
-        # A damaged profile costs some colour accuracy, never the picture.
-        return None
-
-
-def _upright(rgb: Image.Image, image: Image.Image) -> Image.Image:
-    try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-    except BROKEN:
-        # Damaged EXIF data: the picture itself is fine and stays as stored.
-        return rgb
-    for turn in _UPRIGHT.get(orientation, ()) if isinstance(orientation, int) else ():
-        rgb = rgb.transpose(turn)
-    return rgb
 
 
 def fit_image(pixels: NDArray[np.uint8], size: Size, resize: Resize) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ of that file. Whatever is broken inside becomes a ``DataError``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -32,6 +32,9 @@ FORMATS: Final = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,gif,apng,m4v,h264,hevc,ivf"
 )
 
+# What one video may unfold to in memory: ten thousand small frames, or some six hundred of 1080p.
+MAX_DECODED_BYTES: Final = 4 * 1024**3
+
 _OPTIONS: Final = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
 
 
@@ -42,10 +45,12 @@ class VideoFrames:
     Attributes:
         frames: uint8 (F, H, W, 3), RGB.
         fps: mean frames per second.
+        container: FFmpeg's name of the format, such as ``"mov,mp4,m4a,3gp,3g2,mj2"``.
     """
 
     frames: NDArray[np.uint8]
     fps: Fraction
+    container: str
 
 
 @contextmanager
@@ -85,21 +90,45 @@ def read_video(path: Path, max_frames: int | None = None) -> VideoFrames:
         max_frames: stop after so many frames; None: all.
 
     Raises:
-        DataError: see ``open_video``; also no video stream, no frame, or frames above
-            64 megapixels.
+        DataError: see ``open_video``; also no video stream, and see ``stack_frames``.
     """
     with open_video(path) as container:
         stream = _video_stream(container, path)
-        pictures = [
-            picture.to_ndarray(format="rgb24")
-            for picture in islice(container.decode(stream), max_frames)
-        ]
+        decoded = islice(container.decode(stream), max_frames)
+        pictures = (p.to_ndarray(format="rgb24").astype(np.uint8, copy=False) for p in decoded)
+        frames = stack_frames(pictures, path)
         fps = stream.average_rate or stream.guessed_rate
-    if not pictures:
+        return VideoFrames(frames, Fraction(fps or 1), container.format.name)
+
+
+def stack_frames(pictures: Iterable[NDArray[np.uint8]], path: Path) -> NDArray[np.uint8]:
+    """Gather the decoded pictures of a file, as they come, into one array.
+
+    Args:
+        pictures: uint8 (H, W, 3) each.
+        path: the file, for messages.
+
+    Returns:
+        uint8 (F, H, W, 3).
+
+    Raises:
+        DataError: no picture, pictures of several sizes, or more than ``MAX_DECODED_BYTES``.
+    """
+    kept: list[NDArray[np.uint8]] = []
+    for picture in pictures:
+        kept.append(picture)
+        if picture.shape != kept[0].shape:
+            raise DataError(
+                f"{path}: the picture changes its size midway; cut it at the change first."
+            )
+        if len(kept) * picture.nbytes > MAX_DECODED_BYTES:
+            raise DataError(
+                f"{path}: its frames are more than {MAX_DECODED_BYTES >> 30} GiB; cut it into "
+                "shorter videos first."
+            )
+    if not kept:
         raise DataError(f"{path}: holds no readable frame.")
-    if any(picture.shape != pictures[0].shape for picture in pictures):
-        raise DataError(f"{path}: the picture changes its size midway; cut it at the change first.")
-    return VideoFrames(np.stack(pictures), Fraction(fps or 1))
+    return np.stack(kept)
 
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -107,6 +136,8 @@ def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     if not streams:
         raise DataError(f"{path}: has no video stream.")
     stream: VideoStream = streams[0]
+    if stream.codec_context is None:
+        raise DataError(f"{path}: its video is of a kind that cannot be decoded.")
     if stream.width * stream.height > MAX_PIXELS:
         raise DataError(
             f"{path}: {stream.width}x{stream.height} is above the limit of "

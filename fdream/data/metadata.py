@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, BinaryIO, Final, NoReturn
 from xml.sax.saxutils import escape, unescape
 
 from PIL import Image, PngImagePlugin
 
 from fdream.core.errors import DataError
-from fdream.data.images import BROKEN, PNG_SIGNATURE
+from fdream.data.images import PNG_SIGNATURE, is_image
 from fdream.data.prompts import MAX_CHARACTERS, control_character
+from fdream.data.rgb import BROKEN
 
 KEY: Final = "fdream"
 SCHEMA: Final = 1
@@ -133,20 +135,18 @@ def _frame_rate(value: object) -> float | None:
     return float(value) if 0 < value <= 1000 else None
 
 
-def png_record(data: bytes) -> ReadBack:
-    """Read the record of an encoded PNG without decoding the picture."""
-    for kind, body in _png_chunks(data):
-        if kind == b"iTXt" and body.startswith(KEY.encode() + b"\0"):
+def _png_record(stream: BinaryIO) -> ReadBack:
+    """Read the record of an encoded PNG without decoding, or even reading, the picture."""
+    stream.seek(len(PNG_SIGNATURE))
+    while len(head := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"IEND":
+            break
+        body = stream.read(min(length, 2 * MAX_RECORD_BYTES)) if kind == b"iTXt" else b""
+        if body.startswith(KEY.encode() + b"\0"):
             return _itxt_record(body[len(KEY) + 1 :])
+        stream.seek(length - len(body) + 4, os.SEEK_CUR)
     return ReadBack()
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    position = len(PNG_SIGNATURE)
-    while position + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        yield kind, data[position + 8 : position + 8 + length]
-        position += length + 12
 
 
 def _itxt_record(body: bytes) -> ReadBack:
@@ -167,16 +167,16 @@ def _itxt_record(body: bytes) -> ReadBack:
 
 def image_record(data: bytes) -> ReadBack:
     """Read the record of one encoded image of any kind we read; a foreign one has none."""
-    if data.startswith(PNG_SIGNATURE):
-        return png_record(data)
-    if data.startswith(b"RIFF") or data.startswith(b"GIF8"):
-        return _pillow_record(data)
-    return ReadBack()
+    return _image_record(io.BytesIO(data), data[:16])
 
 
-def _pillow_record(data: bytes) -> ReadBack:
+def _image_record(stream: BinaryIO, head: bytes) -> ReadBack:
+    if head.startswith(PNG_SIGNATURE):
+        return _png_record(stream)
+    if not head.startswith(b"GIF8") and head[8:12] != b"WEBP":
+        return ReadBack()
     try:
-        with Image.open(io.BytesIO(data), formats=("GIF", "WEBP")) as image:
+        with Image.open(stream, formats=("GIF", "WEBP")) as image:
             found = image.info.get("xmp" if image.format == "WEBP" else "comment")
     except BROKEN as error:
         return ReadBack(reason=f"it cannot be read ({type(error).__name__})")
@@ -215,14 +215,6 @@ def xmp_packet(text: str) -> bytes:
     ).encode()
 
 
-def _folder_record(folder: Path) -> ReadBack:
-    beside = folder / RECORD_FILE
-    if not beside.is_file():
-        return ReadBack()
-    with beside.open("rb") as stream:
-        return parse_record(stream.read(MAX_RECORD_BYTES + 2).rstrip(b"\n"))
-
-
 def read_record(path: Path) -> ReadBack:
     """Read the record of a file or a folder of any kind we write.
 
@@ -234,8 +226,8 @@ def read_record(path: Path) -> ReadBack:
             return _folder_record(path)
         with path.open("rb") as stream:
             head = stream.read(16)
-            if head.startswith((PNG_SIGNATURE, b"RIFF", b"GIF8")):
-                return image_record(head + stream.read())
+            if is_image(head):
+                return _image_record(stream, head)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
     from fdream.data.media import read_tags
@@ -243,6 +235,14 @@ def read_record(path: Path) -> ReadBack:
     try:
         tags = read_tags(path)
     except DataError as error:
-        return ReadBack(reason=str(error))
+        return ReadBack(reason=f"it {str(error).removeprefix(f'{path}: ')}".rstrip("."))
     found = tags.get(KEY) or tags.get(KEY.upper())
     return parse_record(found) if found else ReadBack()
+
+
+def _folder_record(folder: Path) -> ReadBack:
+    beside = folder / RECORD_FILE
+    if not beside.is_file():
+        return ReadBack()
+    with beside.open("rb") as stream:
+        return parse_record(stream.read(MAX_RECORD_BYTES + 2).rstrip(b"\n"))

@@ -20,8 +20,8 @@ from fdream.core.errors import OutputError
 from fdream.core.paths import atomic_write
 from fdream.data.animations import ANIMATIONS
 from fdream.data.encoding import DEFAULT_QUALITY, FOLDER, Encoding
-from fdream.data.frame_folder import is_frame_folder, join_sheet, write_frames
 from fdream.data.metadata import KEY, png_text, xmp_packet
+from fdream.data.still_frames import is_frame_folder, join_sheet, write_frames
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -69,10 +69,71 @@ def test_jpeg_and_webp_are_one_image(kind: str) -> None:
     assert decode_image(data, "x").shape == (12, 20, 3)
 
 
-def test_second_webp_in_a_stream_is_refused() -> None:
-    data = encoded(Image.fromarray(gradient()), "WEBP")
-    with pytest.raises(DataError, match="more follows"):
-        list(split_images(io.BytesIO(data + data), "standard input"))
+@pytest.mark.parametrize("first", ["JPEG", "WEBP", "BMP"])
+@pytest.mark.parametrize("second", ["JPEG", "WEBP", "BMP", "PNG", "GIF"])
+def test_images_after_one_that_is_no_png_are_refused(first: str, second: str) -> None:
+    data = encoded(Image.fromarray(gradient()), first)
+    more = encoded(Image.fromarray(gradient()), second)
+    with pytest.raises(DataError, match="another image follows the first; only PNG"):
+        list(split_images(io.BytesIO(data + more), "standard input"))
+    assert list(split_images(io.BytesIO(data + more), "a file", trailing=True)) == [data + more]
+
+
+@pytest.mark.parametrize(
+    "options", [{"quality": 100}, {"progressive": True}, {"restart_marker_blocks": 1}]
+)
+def test_the_end_of_a_jpeg_is_found_whatever_it_holds(options: dict[str, object]) -> None:
+    thumbnail = encoded(Image.fromarray(gradient()), "JPEG")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    # Bytes that look like another image, where they belong to this one.
+    inside: dict[str, object] = {"comment": thumbnail, "exif": b"Exif\0\0" + thumbnail}
+    data = encoded(Image.fromarray(noise), "JPEG", **inside, **options)
+    assert list(split_images(io.BytesIO(data), "standard input")) == [data]
+    assert list(split_images(io.BytesIO(data + b"\0\0 a video"), "x")) == [data + b"\0\0 a video"]
+    with pytest.raises(DataError, match="another image"):
+        list(split_images(io.BytesIO(data + thumbnail), "standard input"))
+
+
+def test_a_phone_photo_with_its_preview_is_one_image() -> None:
+    picture = Image.fromarray(gradient())
+    data = encoded(picture, "MPO", save_all=True, append_images=[picture])
+    assert data.count(b"\xff\xd8\xff") == 2
+    assert list(split_images(io.BytesIO(data), "standard input")) == [data]
+    said: list[str] = []
+    assert decode_image(data, "x", said.append).shape == (12, 20, 3)
+    assert said == []
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_the_first_of_several_pictures_is_taken_and_said(kind: str) -> None:
+    red, blue = (Image.new("RGB", (16, 16), colour) for colour in ("red", "blue"))
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(red, kind, save_all=True, append_images=[blue], **options)
+    said: list[str] = []
+    assert decode_image(data, "many", said.append)[8, 8].tolist() == [255, 0, 0]
+    assert said == ["many: holds several pictures; the first is used."]
+    decode_image(encoded(red, kind, **options), "one", said.append)
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("BMP", {}),
+        ("PNG", {"interlace": 1}),
+    ],
+    ids=str,
+)
+def test_formats_without_loss_come_back_bit_equal(kind: str, options: dict[str, object]) -> None:
+    data = encoded(Image.fromarray(gradient()), kind, **options)
+    (only,) = split_images(io.BytesIO(data), "standard input")
+    assert np.array_equal(decode_image(only, "x"), gradient())
+
+
+def test_gif_transparency_is_laid_over_white() -> None:
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    assert (decode_image(encoded(image, "GIF", transparency=1), "x") == 255).all()
 
 
 def test_bytes_after_a_png_are_refused_in_a_stream_and_ignored_in_a_file() -> None:
@@ -82,8 +143,9 @@ def test_bytes_after_a_png_are_refused_in_a_stream_and_ignored_in_a_file() -> No
     assert len(list(split_images(io.BytesIO(data), "a.png", trailing=True))) == 1
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(orientation: int) -> None:
+def test_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     upright = np.zeros((16, 32, 3), np.uint8)
     upright[:8, :8] = 255  # a white corner says which way is up
     stored = {
@@ -98,8 +160,10 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     }
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encoded(Image.fromarray(np.ascontiguousarray(stored[orientation])), "PNG", exif=exif)
-    assert np.array_equal(decode_image(data, "x"), upright)
+    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    image = Image.fromarray(np.ascontiguousarray(stored[orientation]))
+    data = encoded(image, kind, exif=exif, **options)
+    assert np.abs(decode_image(data, "x").astype(int) - upright).max() <= 2
 
 
 def test_transparency_is_laid_over_white() -> None:
@@ -122,6 +186,22 @@ def test_16_bit_greyscale_is_scaled_not_clipped() -> None:
     seen = decode_image(encoded(Image.fromarray(levels), "PNG"), "x")
     assert seen[0, :, 0].tolist() == [0, 10, 128, 255]
     assert np.array_equal(seen[..., 0], seen[..., 2])
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_16_bit_colour_and_alpha(colour: int, channels: int) -> None:
+    levels = np.full((4, 4, channels), 65535, ">u2")
+    levels[..., 0] = 257 * 100
+    rows = b"".join(b"\0" + row.tobytes() for row in levels)
+    seen = decode_image(png_file((4, 4), rows, bits=16, colour=colour), "x")[0, 0].tolist()
+    assert seen == ([100, 255, 255] if channels > 2 else [100, 100, 100])
+
+
+def test_palette_without_transparency() -> None:
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    for kind in ("PNG", "BMP", "GIF"):
+        assert decode_image(encoded(image, kind), "x")[0, 0].tolist() == [40, 50, 60]
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "LA"])
@@ -152,22 +232,42 @@ def test_colour_profile_is_converted() -> None:
     assert np.abs(same.astype(int) - gradient()).max() <= 1
 
 
-def bomb(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds next to nothing."""
+def png_file(size: tuple[int, int], rows: bytes, bits: int = 8, colour: int = 2) -> bytes:
+    """A PNG of any claim and content."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(kind + body))
         return struct.pack(">I", len(body)) + kind + body + checksum
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000)))
+    header = struct.pack(">IIBBBBB", *size, bits, colour, 0, 0, 0)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + data + chunk(b"IEND", b"")
 
 
+def claiming(kind: str, width: int, height: int) -> bytes:
+    """A file that claims a size and holds next to nothing."""
+    if kind == "PNG":
+        return png_file((width, height), bytes(1000))
+    small = bytearray(encoded(Image.new("RGB", (3, 5)), kind))
+    if kind == "BMP":
+        struct.pack_into("<ii", small, 18, width, height)
+    else:
+        # The size of the whole screen, which the first picture only takes a part of.
+        struct.pack_into("<HH", small, 6, width, height)
+    return bytes(small)
+
+
 @pytest.mark.parametrize("size", [(20000, 20000), (8001, 8000), (65535, 65535)])
-def test_huge_images_are_refused_before_decoding(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF"])
+def test_huge_images_are_refused_before_decoding(
+    size: tuple[int, int], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decoded(*args: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decoded)
     with pytest.raises(DataError, match=r"megapixels|bomb"):
-        decode_image(bomb(*size), "x")
+        decode_image(claiming(kind, *size), "x")
 
 
 def test_one_pixel_image() -> None:
@@ -178,11 +278,13 @@ def test_one_pixel_image() -> None:
     ("data", "says"),
     [
         (b"", "empty"),
-        (b"hello world, no image", "not a PNG"),
+        (b"hello world, no image", "not a PNG, JPEG"),
         (b"\x00\x00\x00\x20ftypisom" + bytes(50), "video"),
         (b"\x00\x00\x00\x20ftypheic" + bytes(50), "HEIC"),
         (b"\x1aE\xdf\xa3" + bytes(50), "video"),
-        (b"GIF89a" + bytes(50), "GIF"),
+        (b"%PDF-1.7", "PDF"),
+        (b"II*\x00" + bytes(50), "TIFF"),
+        (b"RIFF\x00\x00\x00\x00AVI LIST", "not a PNG, JPEG"),
         (b"\x89PNG\r\n\x1a\n", "cut off"),
         (b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffIDAT", "more than"),
         (png(gradient())[:-8], "cut off"),
@@ -195,7 +297,7 @@ def test_what_is_no_image_stream_is_a_data_error(data: bytes, says: str) -> None
         list(split_images(io.BytesIO(data), "standard input"))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
 def test_damage_anywhere_is_a_data_error_or_a_picture(kind: str) -> None:
     whole = encoded(Image.fromarray(gradient(24, 24)), kind)
     chance = np.random.default_rng(0)

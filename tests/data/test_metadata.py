@@ -21,7 +21,6 @@ from fdream.data.metadata import (
     hints,
     image_record,
     parse_record,
-    png_record,
     read_record,
 )
 from fdream.data.writers import encode_image, save_image, save_video
@@ -127,7 +126,7 @@ def png_with(body: bytes) -> bytes:
 
 def test_compressed_chunk_is_read() -> None:
     text = zlib.compress(dump_record(RECORD).encode())
-    assert png_record(png_with(b"fdream\0\1\0\0\0" + text)).record == {"schema": 1, **RECORD}
+    assert image_record(png_with(b"fdream\0\1\0\0\0" + text)).record == {"schema": 1, **RECORD}
 
 
 @pytest.mark.parametrize(
@@ -143,7 +142,7 @@ def test_compressed_chunk_is_read() -> None:
     ids=["empty", "no-text", "half", "damaged", "bomb", "huge"],
 )
 def test_hostile_chunk_gives_a_reason(body: bytes) -> None:
-    found = png_record(png_with(body))
+    found = image_record(png_with(body))
     assert found.record is None
     assert found.reason
 

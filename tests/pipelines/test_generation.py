@@ -15,7 +15,7 @@ from fdream.core.errors import StageError, UsageError, WeightsError
 from fdream.core.sizes import Size
 from fdream.data.encoding import Encoding
 from fdream.data.images import decode_image
-from fdream.data.metadata import dump_record, hints, png_record
+from fdream.data.metadata import dump_record, hints, image_record
 from fdream.data.writers import encode_image
 from fdream.pipelines.generation import (
     Clip,
@@ -78,7 +78,7 @@ def test_video_from_text_is_video_from_image_after_the_pipe(shop: Workshop) -> N
     whole = text_to_video(CAPTIONS, sample, StillSettings(), ClipSettings(), shop)
     still = text_to_image(CAPTIONS, sample, StillSettings(), shop)
     piped = encode_image(still.pixels, Encoding("png"), dump_record(still.record))
-    told = hints(png_record(piped).record)
+    told = hints(image_record(piped).record)
     assert told.seed is not None
     assert told.index is not None
     captions = CaptionPair(str(told.appearance), str(told.motion))

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from einops import rearrange
 from PIL import Image
 
 from fdream.data.metadata import RECORD_FILE, read_record
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from fdream.core.sizes import Size
 
 _FRAME: Final = re.compile(r"[0-9]{5,}\.png")
 
@@ -71,3 +74,21 @@ def join_sheet(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
         top, left = number // columns * height, number % columns * width
         sheet[top : top + height, left : left + width] = frame
     return sheet
+
+
+def split_sheet(sheet: NDArray[np.uint8], num_frames: int, size: Size) -> NDArray[np.uint8] | None:
+    """Cut a sheet into its frames again.
+
+    Args:
+        sheet: uint8 (H, W, 3), any picture.
+        num_frames: how many it is said to show.
+        size: of each.
+
+    Returns:
+        uint8 (num_frames, h, w, 3), or None where the picture is no such sheet.
+    """
+    rows, columns = sheet_grid(num_frames)
+    if sheet.shape[:2] != (rows * size.height, columns * size.width):
+        return None
+    cells = rearrange(sheet, "(r h) (c w) k -> (r c) h w k", r=rows, c=columns)
+    return cells[:num_frames]
