@@ -18,7 +18,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from fdream.cli import cache, config, doctor, generate, plugins, recipes, render, train
+from fdream.cli import cache, config, doctor, generate, models, plugins, recipes, render, train
 from fdream.cli.params import Verbosity
 from fdream.core.errors import (
     EXIT_BUG,
@@ -52,6 +52,7 @@ app.command()(generate.t2i)
 app.command()(generate.i2v)
 app.command()(train.train)
 app.add_typer(recipes.app, name="recipes")
+app.command()(models.models)
 app.add_typer(plugins.app, name="plugins")
 app.command()(doctor.doctor)
 app.add_typer(config.app, name="config")

@@ -29,10 +29,10 @@ KindOption = Annotated[
 def cache() -> None:
     """See and clear what fdream keeps on this machine.
 
-    One folder: FDREAM_CACHE, or `cache` in the settings, or the system's place for caches. In it
-    is what can be made or fetched again, so all of it may go at any time. Generating puts nothing
-    there. Training keeps its latents in cache/ of the run folder, and they go with that. Weights
-    from the Hugging Face Hub lie in the Hub's own cache (HF_HOME).
+    One folder: FDREAM_CACHE, or `cache` in the settings, or the system's place for caches. What
+    fdream puts there can be made or fetched again, so it may go at any time. Generating puts
+    nothing there. Training keeps its latents in cache/ of the run folder, and they go with that.
+    Weights from the Hugging Face Hub lie in the Hub's own cache (HF_HOME).
     """
 
 

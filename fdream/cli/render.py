@@ -7,11 +7,15 @@ nothing is ever parsed as rich markup.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from fdream.core.report import printable
+
+_NARROWEST: Final = 20
 
 
 def line(text: str) -> None:
@@ -31,9 +35,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         columns: headings; not written where the table is for a program.
         rows: cells, one for each column.
     """
-    cells = [
-        [printable(cell).replace("\t", " ").replace("\n", " ") for cell in row] for row in rows
-    ]
+    cells = [[_one_line(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for row in cells:
             sys.stdout.write("\t".join(row) + "\n")
@@ -49,6 +51,26 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in cells:
         drawn.add_row(*(Text(cell) for cell in row))
     Console(file=sys.stdout).print(drawn)
+
+
+def facts(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Write a heading and aligned facts to stdout, for people; on a terminal long ones wrap.
+
+    Args:
+        title: the heading.
+        rows: name and value; a row with an empty name continues the one before.
+    """
+    indent = max((len(name) for name, _ in rows), default=0) + 4
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    lines = [_one_line(title)]
+    for name, value in rows:
+        text = _one_line(value)
+        room = width - indent
+        parts = textwrap.wrap(text, room) if room >= _NARROWEST else [text]
+        for number, part in enumerate(parts or [""]):
+            head = f"  {_one_line(name)}" if number == 0 else ""
+            lines.append(f"{head:<{indent}}{part}".rstrip())
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def error(message: str) -> None:

@@ -185,6 +185,15 @@ class BundleFolder:
         files = (f for name in self.component_names for f in self.folder(name).rglob("*"))
         return sum(file.stat().st_size for file in files if file.is_file())
 
+    @property
+    def bytes_in_memory(self) -> int:
+        """Size of all weights once loaded, in float32; work space comes on top.
+
+        Raises:
+            WeightsError: see ``check``.
+        """
+        return 4 * sum(map(self.num_parameters, self.component_names))
+
     def num_parameters(self, name: str) -> int:
         """Count a component's weights from the headers of its files; none for a tokenizer.
 

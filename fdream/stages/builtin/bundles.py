@@ -9,7 +9,7 @@ from diffusers.utils.logging import disable_progress_bar
 
 from fdream.core.errors import WeightsError
 from fdream.models.bundle import Bundle
-from fdream.models.bundle_folder import INDEX_NAME
+from fdream.models.bundle_survey import packaged
 
 
 def open_bundle(name: str) -> Bundle:
@@ -24,9 +24,9 @@ def open_bundle(name: str) -> Bundle:
     # Its bars for shards of weights ignore every setting of the environment, and stderr is ours.
     disable_progress_bar()
     if name.isidentifier():
-        packaged = Path(__file__).parents[2] / "weights" / name
-        if (packaged / INDEX_NAME).is_file():
-            return Bundle.open(packaged)
+        inside = packaged(name)
+        if inside is not None:
+            return Bundle.open(inside)
         if not Path(name).exists():
             raise WeightsError(
                 f"bundle {name!r}: neither packaged with this fdream nor a folder here; reinstall "
