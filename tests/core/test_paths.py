@@ -63,6 +63,27 @@ def test_folder_with_content_is_never_replaced(tmp_path: Path) -> None:
     assert names(tmp_path / "bundle") == ["precious"]
 
 
+def test_folder_with_content_is_replaced_where_the_caller_knows_it(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "a").write_text("a")
+    with atomic_write(tmp_path / "old", replace_folder=True) as temporary:
+        temporary.mkdir()
+        (temporary / "b").write_text("b")
+        assert names(tmp_path / "old") == ["a"]
+    assert names(tmp_path) == ["old"]
+    assert names(tmp_path / "old") == ["b"]
+
+
+def test_folder_that_cannot_be_replaced_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "a").write_text("a")
+    # Nothing was written: the rename into place has nothing to rename.
+    with pytest.raises(OutputError), atomic_write(tmp_path / "old", replace_folder=True):
+        pass
+    assert names(tmp_path) == ["old"]
+    assert names(tmp_path / "old") == ["a"]
+
+
 def test_parent_that_is_a_file_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
+import tempfile
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +21,7 @@ from fdream.data.animations import gif_durations, gif_timing_note
 from fdream.data.encoding import VIDEO_FORMATS, Encoding
 from fdream.data.images import decode_image
 from fdream.data.media import read_video
+from fdream.data.readers import read_output
 from fdream.data.writers import encode_image, encode_video, save_video
 
 FILES = [kind for kind in VIDEO_FORMATS if kind != "frames"]
@@ -98,11 +105,57 @@ def test_pictures_are_stored_without_loss(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp", "apng"])
-def test_animations_loop_with_all_frames(kind: str) -> None:
+def test_animations_loop_for_ever_with_all_frames(kind: str) -> None:
     data = encode_video(moving_picture(), 8, Encoding(kind))
+    assert data == encode_video(moving_picture(), 8, Encoding(kind, loop=0))
     with Image.open(io.BytesIO(data)) as image:
         assert image.n_frames == 6
         assert image.info.get("loop") == 0
+
+
+@pytest.mark.parametrize("plays", [1, 2, 7, 65_535])
+def test_loop_counts_plays_in_every_format(plays: int) -> None:
+    """As browsers read them: WebP and APNG state plays, GIF repeats after the first."""
+    stated = {}
+    for kind in ("gif", "webp", "apng"):
+        data = encode_video(moving_picture(), 8, Encoding(kind, loop=plays))
+        with Image.open(io.BytesIO(data)) as image:
+            stated[kind] = image.info.get("loop")
+    assert stated == {"gif": plays - 1 or None, "webp": plays, "apng": plays}
+
+
+@pytest.mark.parametrize("kind", ["mp4", "webm", "gif", "webp"])
+def test_quality_buys_likeness_with_bytes(kind: str) -> None:
+    noise = np.random.default_rng(0).integers(-20, 20, (6, 32, 48, 3))
+    frames = np.clip(moving_picture().astype(int) + noise, 0, 255).astype(np.uint8)
+    sizes, errors = [], []
+    for quality in (1, 30, 60, 90):
+        data = encode_video(frames, 8, Encoding(kind, quality))
+        assert data == encode_video(frames, 8, Encoding(kind, quality))
+        sizes.append(len(data))
+        errors.append(mean_error(data, frames))
+    assert sizes == sorted(sizes)
+    assert errors == sorted(errors, reverse=True)
+    assert len(set(sizes)) == 4
+    assert data == encode_video(frames, 8, Encoding(kind))  # 90 is the default
+    if kind != "gif":
+        assert mean_error(encode_video(frames, 8, Encoding(kind, 100)), frames) < errors[-1]
+
+
+def mean_error(data: bytes, frames: np.ndarray) -> float:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        return float(np.abs(read_output(Path(file.name)).frames - frames.astype(float)).mean())
+
+
+def test_quality_of_a_still_webp_is_asked_for() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    sizes = [len(encode_image(picture, Encoding("webp", quality))) for quality in (1, 50, 100)]
+    assert sizes == sorted(set(sizes))
+    assert not np.array_equal(
+        decode_image(encode_image(picture, Encoding("webp", 100)), "x"), picture
+    )
 
 
 def test_gif_is_close_to_its_frames() -> None:
@@ -135,18 +188,90 @@ def test_sheet_shows_every_frame() -> None:
     assert np.array_equal(sheet[32:, 48:96], frames[4])
 
 
-@pytest.mark.parametrize("kind", ["mp4", "gif"])
+@pytest.mark.parametrize("kind", ["mp4", "gif", "frames"])
 def test_failure_leaves_the_old_file_and_nothing_else(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / f"out.{kind}"
-    path.write_bytes(b"old")
+    if kind == "frames":
+        save_video(path, moving_picture(2), 8, Encoding(kind), '{"schema": 1, "old": true}')
+    else:
+        path.write_bytes(b"old")
+    old = contents(tmp_path)
     monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", lambda: "/bin/false")
-    broken = np.zeros((0, 8, 8, 3), np.uint8) if kind == "gif" else moving_picture()
-    with pytest.raises((OutputError, ValueError, IndexError)):
-        save_video(path, broken, 8, Encoding(kind))
-    assert path.read_bytes() == b"old"
-    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    monkeypatch.setattr("PIL.Image.Image.save", full_after(2 if kind == "frames" else 0))
+    with pytest.raises(OutputError, match=r"No space|disk full"):
+        save_video(path, moving_picture(), 8, Encoding(kind), '{"schema": 1}')
+    assert contents(tmp_path) == old
+
+
+def full_after(pictures: int) -> Callable[..., None]:
+    """A disk with room for so many pictures."""
+    save, calls = Image.Image.save, count(1)
+
+    def guarded(*args: Any, **options: Any) -> None:
+        if next(calls) > pictures:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(*args, **options)
+
+    return guarded
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_folder_of_frames_holds_every_pixel_and_the_record(tmp_path: Path) -> None:
+    frames = moving_picture(3)
+    save_video(tmp_path / "clip", frames, 8, Encoding("frames"), '{"schema": 1}')
+    names = ["00000.png", "00001.png", "00002.png", "fdream.json"]
+    assert sorted(p.name for p in (tmp_path / "clip").iterdir()) == names
+    assert (tmp_path / "clip" / "fdream.json").read_bytes() == b'{"schema": 1}\n'
+    for name, frame in zip(names, frames, strict=False):
+        data = (tmp_path / "clip" / name).read_bytes()
+        assert np.array_equal(decode_image(data, name), frame)
+        assert b"fdream" not in data
+
+
+def test_same_frames_same_folder(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        save_video(tmp_path / name, moving_picture(), 8, Encoding("frames"), '{"schema": 1}')
+    assert contents(tmp_path / "first") == contents(tmp_path / "second")
+
+
+def test_folder_of_frames_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    save_video(tmp_path / "clip", moving_picture(5), 8, Encoding("frames"), '{"schema": 1}')
+    save_video(tmp_path / "clip", moving_picture(2), 8, Encoding("frames"))
+    assert sorted(contents(tmp_path)) == ["clip/00000.png", "clip/00001.png"]
+
+
+@pytest.mark.parametrize("extra", ["notes.txt", "frame.png", "00000.jpg", ".hidden"])
+def test_folder_with_anything_else_is_never_replaced(extra: str, tmp_path: Path) -> None:
+    save_video(tmp_path / "clip", moving_picture(2), 8, Encoding("frames"), '{"schema": 1}')
+    (tmp_path / "clip" / extra).write_text("mine")
+    with pytest.raises(OutputError, match="not empty"):
+        save_video(tmp_path / "clip", moving_picture(1), 8, Encoding("frames"), '{"schema": 1}')
+    assert len(contents(tmp_path)) == 4
+
+
+@pytest.mark.parametrize("record", [None, "", "{}", '{"schema": 99}', "not JSON"])
+def test_folder_without_a_record_of_ours_is_never_replaced(
+    record: str | None, tmp_path: Path
+) -> None:
+    save_video(tmp_path / "clip", moving_picture(2), 8, Encoding("frames"), None)
+    if record is not None:
+        (tmp_path / "clip" / "fdream.json").write_text(record)
+    with pytest.raises(OutputError, match="not empty"):
+        save_video(tmp_path / "clip", moving_picture(1), 8, Encoding("frames"))
+
+
+def test_ffmpeg_that_cannot_be_started_is_an_output_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", lambda: str(tmp_path / "nowhere"))
+    with pytest.raises(OutputError, match="could not be started"):
+        save_video(tmp_path / "a.mp4", moving_picture(1), 8, Encoding("mp4"))
+    assert contents(tmp_path) == {}
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
