@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -293,19 +293,80 @@ class SplitterStage(ABC):
         """Split captions, one pair for each, in order."""
 
 
+@dataclass(frozen=True, slots=True)
+class ClipBatch:
+    """Clips of one size and length that a metric looks at together.
+
+    Attributes:
+        frames: uint8 (B, F, H, W, 3), RGB.
+        captions: B captions, empty where there is none.
+        fps: B frame rates.
+        flow: float32 (B, F-1, H, W, 2), pixels, x first, from each frame to the next; None where
+            the data does not know it.
+        visible: bool (B, F-1, H, W), whether what a pixel shows is seen in the next frame too;
+            None without ``flow``.
+    """
+
+    frames: Frames
+    captions: list[str]
+    fps: list[float]
+    flow: NDArray[np.float32] | None = None
+    visible: NDArray[np.bool_] | None = None
+
+
+Statistic = Literal["frechet", "mean", "share", "inception"]
+
+
+@dataclass(frozen=True, slots=True)
+class FigureSpec:
+    """How what is measured in each clip becomes one figure of a set.
+
+    Attributes:
+        name: what the figure is called, unique among all metrics.
+        column: which of the metric's columns it summarises.
+        statistic: ``frechet`` compares generated features with real ones; ``mean`` and ``share``
+            (of clips with 1 among 0 and 1) average over clips; ``inception`` is the Inception
+            score of class probabilities.
+        better: which way is better; ``neither`` for what only describes.
+        unit: such as ``dB``; empty for a bare number.
+        consistency: whether a frozen clip scores perfectly, so that the figure is never shown
+            without how much moves.
+    """
+
+    name: str
+    column: str
+    statistic: Statistic
+    better: Literal["lower", "higher", "neither"]
+    unit: str = ""
+    consistency: bool = False
+
+
 class Metric(ABC):
-    """Kind ``metric``: videos become figures."""
+    """Kind ``metric``: what is seen in each clip, and which figures summarise a set.
+
+    A metric keeps no state and does no statistics: what it measures in a clip is cached, resumed,
+    spread over machines, and given its interval by the same code for all metrics.
+
+    Attributes:
+        figures: what is reported.
+        needs: what clips have to come with: ``captions``, ``flow``.
+    """
+
+    figures: tuple[FigureSpec, ...]
+    needs: frozenset[Literal["captions", "flow"]] = frozenset()
 
     @abstractmethod
-    def update(self, videos: Frames, captions: list[str], *, real: bool) -> None:
-        """Take in a batch.
+    def measure(self, clips: ClipBatch) -> dict[str, NDArray[np.floating[Any]]]:
+        """Measure clips, each by itself: a clip's values never depend on its neighbours.
 
         Args:
-            videos: uint8 (B, F, H, W, 3), RGB.
-            captions: B captions.
-            real: whether these are reference videos or generated ones.
+            clips: B clips, with what ``needs`` names.
+
+        Returns:
+            Columns by name, each (B, ...): (B,) for a mean or share, (B, D) or (B, K, D) for
+            features or probabilities of a clip or of K parts of it.
         """
 
-    @abstractmethod
-    def compute(self) -> dict[str, float]:
-        """Return the figures for all that was taken in, by name."""
+    def protocol(self) -> dict[str, str]:
+        """Return what decides the figures beside the clips: extractor, hash, own resizing."""
+        return {}

@@ -66,9 +66,10 @@ CHECKS: Final[dict[StageKind, tuple[Check, ...]]] = {
         captions.a_batch_may_be_split,
     ),
     "metric": (
-        figures.figures_are_finite_numbers,
+        figures.columns_have_the_promised_form,
         figures.runs_repeat,
         figures.a_batch_may_be_split,
+        figures.the_protocol_is_text,
     ),
 }
 

@@ -14,7 +14,8 @@ import torch
 from fdream.core.captions import CaptionPair
 from fdream.core.sizes import Size
 from fdream.stages.interfaces import (
-    Metric, NoiseScheduler, SchedulerStage, SplitterStage, TextToImagePrior, VideoGenerator,
+    FigureSpec, Metric, NoiseScheduler, SchedulerStage, SplitterStage, TextToImagePrior,
+    VideoGenerator,
 )
 from fdream.stages.spec import StageSpec
 
@@ -49,15 +50,13 @@ class Generator(VideoGenerator):
         return np.repeat(first_frames[:, None], frames, axis=1)
 
 class Mean(Metric):
+    figures = (FigureSpec("light", "light", "mean", "neither"),)
+
     def __init__(self, options, *, device):
-        self.total, self.count = 0.0, 0
+        pass
 
-    def update(self, videos, captions, *, real):
-        self.total += float(videos.sum())
-        self.count += videos.size
-
-    def compute(self):
-        return {"mean": self.total / self.count}
+    def measure(self, clips):
+        return {"light": clips.frames.mean((1, 2, 3, 4))}
 
 class Cut(SplitterStage):
     def __init__(self, options, *, device):
@@ -83,8 +82,11 @@ FAULTS = [
      "frames have the promised form"),
     ("generator", "return np.repeat", "first_frames += 1\n        return np.repeat",
      "inputs are left alone"),
-    ("metric", "self.total / self.count", "float('nan')", "figures are finite numbers"),
-    ("metric", "self.count += videos.size", "self.count = videos.size", "a batch may be split"),
+    ("metric", "mean((1, 2, 3, 4))", "mean((1, 2, 3, 4)) * np.nan",
+     "columns have the promised form"),
+    ("metric", '{"light"', '{"dark"', "columns have the promised form"),
+    ("metric", "mean((1, 2, 3, 4))}", "mean((1, 2, 3, 4)) - clips.frames.mean()}",
+     "a batch may be split"),
     ("splitter", "for c in captions]", "for c in captions if c]",
      "every caption becomes a pair"),
     ("splitter", "c[:5], c[5:]", "c[:5], captions[0]", "a batch may be split"),
