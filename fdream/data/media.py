@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 
@@ -54,8 +54,12 @@ class VideoFrames:
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[InputContainer]:
-    """Open a local video file for reading, closed on leaving.
+def open_video(source: Path | BinaryIO, place: str | None = None) -> Iterator[InputContainer]:
+    """Open a local video file, or the bytes of one, for reading; closed on leaving.
+
+    Args:
+        source: a file, or seekable bytes such as a member of an archive.
+        place: what to call it in messages; a file is called by its path.
 
     Raises:
         DataError: missing, no video that we read, or broken; also for what breaks while reading
@@ -63,13 +67,14 @@ def open_video(path: Path) -> Iterator[InputContainer]:
     """
     import av
 
+    name = f"file:{source.absolute()}" if isinstance(source, Path) else source
     try:
-        with av.open(f"file:{path.absolute()}", mode="r", options=dict(_OPTIONS)) as container:
+        with av.open(name, mode="r", options=dict(_OPTIONS)) as container:
             yield container
     except (av.FFmpegError, OSError, ValueError, UnicodeError) as error:
         # PyAV repeats the path in its message; the reason alone is enough.
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise DataError(f"{path}: cannot be read as a video ({reason}).") from error
+        raise DataError(f"{place or source}: cannot be read as a video ({reason}).") from error
 
 
 def read_tags(path: Path) -> dict[str, str]:
@@ -82,31 +87,35 @@ def read_tags(path: Path) -> dict[str, str]:
         return dict(container.metadata)
 
 
-def read_video(path: Path, max_frames: int | None = None) -> VideoFrames:
-    """Decode the first video stream of a file.
+def read_video(
+    source: Path | BinaryIO, max_frames: int | None = None, *, place: str | None = None
+) -> VideoFrames:
+    """Decode the main video stream of a file.
 
     Args:
-        path: a local file.
+        source: as ``open_video`` takes it.
         max_frames: stop after so many frames; None: all.
+        place: likewise.
 
     Raises:
-        DataError: see ``open_video``; also no video stream, and see ``stack_frames``.
+        DataError: see ``open_video``, ``video_stream`` and ``stack_frames``.
     """
-    with open_video(path) as container:
-        stream = _video_stream(container, path)
+    called = place or str(source)
+    with open_video(source, place) as container:
+        stream = video_stream(container, called)
         decoded = islice(container.decode(stream), max_frames)
         pictures = (p.to_ndarray(format="rgb24").astype(np.uint8, copy=False) for p in decoded)
-        frames = stack_frames(pictures, path)
+        frames = stack_frames(pictures, called)
         fps = stream.average_rate or stream.guessed_rate
         return VideoFrames(frames, Fraction(fps or 1), container.format.name)
 
 
-def stack_frames(pictures: Iterable[NDArray[np.uint8]], path: Path) -> NDArray[np.uint8]:
+def stack_frames(pictures: Iterable[NDArray[np.uint8]], path: Path | str) -> NDArray[np.uint8]:
     """Gather the decoded pictures of a file, as they come, into one array.
 
     Args:
         pictures: uint8 (H, W, 3) each.
-        path: the file, for messages.
+        path: the file, or what to call it, for messages.
 
     Returns:
         uint8 (F, H, W, 3).
@@ -131,16 +140,28 @@ def stack_frames(pictures: Iterable[NDArray[np.uint8]], path: Path) -> NDArray[n
     return np.stack(kept)
 
 
-def _video_stream(container: InputContainer, path: Path) -> VideoStream:
-    streams: Any = container.streams.video
-    if not streams:
-        raise DataError(f"{path}: has no video stream.")
-    stream: VideoStream = streams[0]
+def video_stream(container: InputContainer, place: str) -> VideoStream:
+    """Choose the stream that a player would show.
+
+    Args:
+        container: as ``open_video`` yields it.
+        place: what to call the file in messages.
+
+    Raises:
+        DataError: there is none (a cover picture beside sound is none), none that can be decoded,
+            or frames above 64 megapixels.
+    """
+    from av.stream import Disposition
+
+    stream: Any = container.streams.best("video")
+    if stream is None or stream.disposition & Disposition.attached_pic:
+        raise DataError(f"{place}: has no video stream.")
     if stream.codec_context is None:
-        raise DataError(f"{path}: its video is of a kind that cannot be decoded.")
+        raise DataError(f"{place}: its video is of a kind that cannot be decoded.")
     if stream.width * stream.height > MAX_PIXELS:
         raise DataError(
-            f"{path}: {stream.width}x{stream.height} is above the limit of "
+            f"{place}: {stream.width}x{stream.height} is above the limit of "
             f"{MAX_PIXELS // 1_000_000} megapixels a frame."
         )
-    return stream
+    chosen: VideoStream = stream
+    return chosen

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -71,3 +73,45 @@ def test_a_truncated_video_is_a_data_error(video: Path) -> None:
     cut.write_bytes(data[: len(data) // 4])
     with pytest.raises(DataError, match=r"cut\.mp4"):
         read_video(cut)
+
+
+def test_bytes_are_read_like_files_and_are_held_to_the_same_formats(video: Path) -> None:
+    found = read_video(io.BytesIO(video.read_bytes()), place="member")
+    assert np.array_equal(found.frames, read_video(video).frames)
+    for script in (f"ffconcat version 1.0\nfile '{video}'\n", "#EXTM3U\n#EXTINF:1,\nreal.mp4\n"):
+        with pytest.raises(DataError, match="member: cannot be read as a video"):
+            read_video(io.BytesIO(script.encode()), place="member")
+
+
+def test_a_cover_picture_beside_sound_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "song.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=8000)
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 16, 16, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(FRAMES[0], format="rgb24").reformat(format="yuvj420p")
+        picture.pts = 0
+        container.mux(cover.encode(picture))
+        container.mux(cover.encode(None))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        silence.sample_rate = 8000
+        container.mux(sound.encode(silence))
+        container.mux(sound.encode(None))
+    with pytest.raises(DataError, match="no video stream"):
+        read_video(path)
+
+
+def test_of_several_streams_the_largest_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "two.mp4"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libx264", rate=8) for _ in range(2)]
+        for stream, side in zip(streams, (16, 64), strict=True):
+            stream.width, stream.height, stream.pix_fmt = side, side, "yuv420p"
+        for stream in streams:
+            picture = av.VideoFrame.from_ndarray(
+                np.zeros((stream.height, stream.width, 3), np.uint8), format="rgb24"
+            )
+            container.mux(stream.encode(picture.reformat(format="yuv420p")))
+            container.mux(stream.encode(None))
+    assert read_video(path).frames.shape == (1, 64, 64, 3)
