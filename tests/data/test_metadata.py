@@ -17,13 +17,14 @@ from fdream.data.encoding import IMAGE_FORMATS, VIDEO_FORMATS, Encoding
 from fdream.data.metadata import (
     MAX_RECORD_BYTES,
     Hints,
+    ReadBack,
     dump_record,
     hints,
     image_record,
     parse_record,
     read_record,
 )
-from fdream.data.writers import encode_image, save_image, save_video
+from fdream.data.writers import encode_image, encode_video, save_video
 
 RECORD = {
     "prompt": "a \"corgi\" = surf;ing # \\ 'x' \u00e9 \u4e2d \U0001f600 <b>&amp; ]]> --",
@@ -34,27 +35,63 @@ RECORD = {
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("kind", VIDEO_FORMATS)
-def test_video_record_comes_back(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / f"out.{kind}"
-    save_video(path, FRAMES, 8, Encoding(kind), dump_record(RECORD))
-    assert read_record(path).record == {"schema": 1, **RECORD}
+TRICKY = {
+    "quotes": "\"'`\"\"''",
+    "ffmetadata": "a=b;c#d\\=\\;\\#\\\\ [chapter]\n;comment\n#x\n\\",
+    "lines": "one\ntwo\r\nthree\ttab\u2028end\x00nul\x1b[2J",
+    "xml": "</fdream:record><!-- &amp;lt; ]]> <?xml?> &#0;",
+    "shell": "$(rm -rf ~) %d %s * ~ ! -o -metadata",
+    "scripts": "\u05e2\u05d1 \u0627\u0644 \u4e2d e\u0301 \u200d\U0001f469\u200d\U0001f680 \uffff",
+    "spaces": "  around  ",
+}
+RECORDS = {
+    "tricky": TRICKY,
+    "60 KB": {"prompt": '\u4e2d<&"\\=;#\n' * 4400},
+    "60 KB of XML": {"prompt": "&" * 60_000},
+}
+
+
+@pytest.mark.parametrize("kind", [*VIDEO_FORMATS, "piped mp4", "piped webm"])
+@pytest.mark.parametrize("name", RECORDS)
+def test_any_text_comes_back_byte_for_byte(kind: str, name: str, tmp_path: Path) -> None:
+    text = dump_record(RECORDS[name])
+    assert ("60 KB" in name) == (len(text.encode()) > 60_000)
+    path = tmp_path / "out"
+    if kind.startswith("piped"):
+        path.write_bytes(encode_video(FRAMES, 8, Encoding(kind.split()[1]), text))
+    else:
+        save_video(path, FRAMES, 8, Encoding(kind), text)
+    found = read_record(path).record
+    assert found == {"schema": 1, **RECORDS[name]}
+    assert dump_record(found) == text  # the order of its keys, too
 
 
 @pytest.mark.parametrize("kind", IMAGE_FORMATS)
-def test_image_record_comes_back(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / f"out.{kind}"
-    save_image(path, FRAMES[0], Encoding(kind), dump_record(RECORD))
-    assert read_record(path).record == {"schema": 1, **RECORD}
-    assert image_record(path.read_bytes()).record == {"schema": 1, **RECORD}
+@pytest.mark.parametrize("name", RECORDS)
+def test_any_text_comes_back_from_a_picture(kind: str, name: str) -> None:
+    text = dump_record(RECORDS[name])
+    found = image_record(encode_image(FRAMES[0], Encoding(kind), text)).record
+    assert found == {"schema": 1, **RECORDS[name]}
+
+
+def test_the_largest_record_fits_into_every_format(tmp_path: Path) -> None:
+    room = MAX_RECORD_BYTES - len(dump_record({"prompt": ""}).encode())
+    for kind in VIDEO_FORMATS:
+        save_video(tmp_path / kind, FRAMES, 8, Encoding(kind), dump_record({"prompt": "x" * room}))
+        found = read_record(tmp_path / kind).record
+        assert found is not None
+        assert len(found["prompt"]) == room
 
 
 @pytest.mark.parametrize("kind", VIDEO_FORMATS)
-def test_output_without_metadata_has_none_and_gives_no_reason(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / f"out.{kind}"
+def test_output_without_metadata_holds_nothing_of_ours(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "out"
     save_video(path, FRAMES, 8, Encoding(kind), None)
-    assert read_record(path).record is None
-    assert read_record(path).reason == ""
+    assert read_record(path) == ReadBack()
+    files = list(path.iterdir()) if path.is_dir() else [path]
+    assert files
+    assert not any(b"fdream" in file.read_bytes().lower() for file in files)
+    assert not any("fdream" in file.name for file in files)
 
 
 def test_record_above_64_kb_is_refused_with_the_way_out() -> None:
@@ -75,7 +112,11 @@ def test_record_above_64_kb_is_refused_with_the_way_out() -> None:
         '{"schema": "1"}',
         '{"schema": 0}',
         '{"schema": 2}',
+        '{"schema": ' + "9" * 4000 + "}",
         '{"schema": 1, "seed": NaN}',
+        '{"schema": 1, "seed": 1e999}',
+        '{"schema": 1, "seed": ' + "[" * 20 + "]" * 20 + "}",
+        '{"schema": 1, "seed": ' + '{"a":' * 200 + "1" + "}" * 201,
         '{"schema": 1, "prompt": "\\ud800"}',
         '{"seed": 1}',
         "[" * 60_000,
@@ -89,7 +130,7 @@ def test_record_above_64_kb_is_refused_with_the_way_out() -> None:
 def test_hostile_json_is_no_record_and_has_a_reason(text: str | bytes) -> None:
     found = parse_record(text)
     assert found.record is None
-    assert found.reason
+    assert 0 < len(found.reason) < 200
 
 
 def test_only_captions_seed_index_and_fps_are_believed() -> None:
@@ -173,6 +214,36 @@ def test_no_damage_makes_reading_raise(kind: str, tmp_path: Path) -> None:
         path.write_bytes(bytes(data[: chance.integers(1, len(data) + 1)]))
         found = read_record(path)
         assert found.record is None or found.record["schema"] == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"text", b"\0" * 4096, b"RIFF\x00\x00\x00\x00AVI LIST", b"II*\x00" + bytes(64)],
+    ids=lambda data: repr(data[:12]),
+)
+def test_what_is_no_output_has_no_record_and_a_reason(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "file.mp4"
+    path.write_bytes(data)
+    found = read_record(path)
+    assert found.record is None
+    assert found.reason.startswith("it cannot be read as a video (")
+    assert str(path) not in found.reason
+
+
+def test_an_empty_folder_and_a_photo_have_no_record(tmp_path: Path) -> None:
+    assert read_record(tmp_path) == ReadBack()
+    Image.fromarray(FRAMES[0]).save(tmp_path / "photo.jpg")
+    assert read_record(tmp_path / "photo.jpg") == ReadBack()
+
+
+def test_reading_a_record_reads_no_picture(tmp_path: Path) -> None:
+    data = encode_image(FRAMES[0], Encoding("png"))
+    huge = tmp_path / "huge.png"
+    with huge.open("wb") as stream:
+        stream.write(data[:33] + struct.pack(">I4s", 2**31, b"IDAT"))
+        stream.seek(2**31 + 4, 1)  # a hole: no disk, and no memory if it is skipped
+        stream.write(chunk(b"iTXt", b"fdream\0\0\0\0\0" + dump_record(RECORD).encode()))
+    assert read_record(huge).record == {"schema": 1, **RECORD}
 
 
 def test_missing_file_is_a_data_error(tmp_path: Path) -> None:
