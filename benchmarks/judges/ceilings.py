@@ -1,0 +1,84 @@
+"""How often the judges are right about real renderings: ``python -m benchmarks.judges.ceilings``.
+
+Renders the very cases that pocket is asked for, judges them as they are and after the round trip
+through pocket's autoencoder, and writes ``ceilings.json``. No score can be higher than these for
+another reason than chance. Needs the emoji font; scoring does not. To be run again when the judges
+or pocket's autoencoder change.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.judges import picture_judge
+from benchmarks.judges.protocol import CLIPS, cases, world
+from benchmarks.judges.score import Verdict, figures
+from benchmarks.judges.verdicts import Bench
+from fdream.core.report import Reporter, reporter
+from fdream.stages.builtin.bundles import open_bundle
+from fdream.stages.builtin.pixels import to_uint8, to_unit
+
+CEILINGS: Final = Path(__file__).parent / "ceilings.json"
+
+
+@torch.inference_mode()
+def round_trip(frames: np.ndarray, vae: nn.Module, chunk: int = 16) -> np.ndarray:
+    """Encode and decode pictures, uint8 (N, H, W, 3)."""
+    parts = [frames[k : k + chunk] for k in range(0, len(frames), chunk)]
+    return np.concatenate([to_uint8(vae(to_unit(part))) for part in parts])
+
+
+def measure(count: int, vae: nn.Module, report: Reporter) -> dict[str, Any]:
+    """Judge real renderings of the first ``count`` cases, with and without the round trip."""
+    painter, bench = world(), Bench()
+    verdicts: dict[str, dict[str, list[Verdict]]] = {
+        shape: {"real": [], "round_trip": []} for shape in ("still", "clip")
+    }
+    with report.progress(count, "ceilings") as bar:
+        for case in cases(count):
+            frames = painter.render(case.shown).frames
+            for kind, shown in (("real", frames), ("round_trip", round_trip(frames, vae))):
+                verdicts["still"][kind].append(bench.still(case, shown[0]))
+                verdicts["clip"][kind].append(bench.clip(case, shown))
+            bar.update()
+    return {
+        shape: {kind: figures(found) for kind, found in kinds.items()}
+        for shape, kinds in verdicts.items()
+    }
+
+
+def sha256(path: Path) -> str:
+    """Return a file's hash."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", default="pocket", help="whose autoencoder makes the round trip")
+    parser.add_argument("--clips", type=int, default=CLIPS)
+    parser.add_argument("--out", type=Path, default=CEILINGS)
+    asked = parser.parse_args()
+    cv2.setNumThreads(1)
+    measured = measure(asked.clips, open_bundle(asked.bundle).load("vae").eval(), reporter())
+    record = {
+        "cases": asked.clips,
+        "picture_judge_sha256": sha256(picture_judge.WEIGHTS),
+        **measured,
+    }
+    text = json.dumps(record, indent=1)
+    asked.out.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
