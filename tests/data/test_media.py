@@ -102,12 +102,13 @@ def test_a_cover_picture_beside_sound_is_no_video(tmp_path: Path) -> None:
         read_video(path)
 
 
-def test_of_several_streams_the_largest_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "two.mp4"
+def test_of_several_streams_the_default_one_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "two.mkv"
     with av.open(str(path), "w") as container:
         streams = [container.add_stream("libx264", rate=8) for _ in range(2)]
         for stream, side in zip(streams, (16, 64), strict=True):
             stream.width, stream.height, stream.pix_fmt = side, side, "yuv420p"
+        streams[1].disposition = av.stream.Disposition.default
         for stream in streams:
             picture = av.VideoFrame.from_ndarray(
                 np.zeros((stream.height, stream.width, 3), np.uint8), format="rgb24"
