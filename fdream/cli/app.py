@@ -18,7 +18,18 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from fdream.cli import cache, config, doctor, generate, models, plugins, recipes, render, train
+from fdream.cli import (
+    cache,
+    config,
+    doctor,
+    generate,
+    models,
+    plugins,
+    recipes,
+    render,
+    show,
+    train,
+)
 from fdream.cli.params import Verbosity
 from fdream.core.errors import (
     EXIT_BUG,
@@ -50,6 +61,7 @@ app = typer.Typer(
 app.command()(generate.t2v)
 app.command()(generate.t2i)
 app.command()(generate.i2v)
+app.command()(show.show)
 app.command()(train.train)
 app.add_typer(recipes.app, name="recipes")
 app.command()(models.models)

@@ -31,6 +31,9 @@ SCHEMA: Final = 1
 MAX_RECORD_BYTES: Final = 64 * 1024
 RECORD_FILE: Final = "fdream.json"
 
+# Ours have four levels. Whoever walks a record may recurse.
+_MAX_NESTING: Final = 16
+
 _XMP_NAMESPACE: Final = "https://fdream.invalid/schema/1/"
 _XMP_OPEN: Final = "<fdream:record>"
 _XMP_CLOSE: Final = "</fdream:record>"
@@ -84,18 +87,37 @@ def parse_record(text: str | bytes) -> ReadBack:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
         value = json.loads(text, parse_constant=_refuse_constant)
-        # Lone surrogates pass JSON but cannot be written anywhere again.
-        json.dumps(value, ensure_ascii=False).encode()
+        # Lone surrogates and 1e999 pass JSON but cannot be written anywhere again.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         return ReadBack(reason="its fdream record is not valid JSON")
+    if _is_nested_deeper(value, _MAX_NESTING):
+        return ReadBack(reason="its fdream record is nested too deeply")
     if not isinstance(value, dict):
         return ReadBack(reason="its fdream record is not a JSON object")
     schema = value.get("schema")
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
         return ReadBack(reason="its fdream record names no schema")
     if schema > SCHEMA:
-        return ReadBack(reason=f"its fdream record has schema {schema}; this fdream reads {SCHEMA}")
+        newer = str(schema)[:12]  # it may have thousands of digits
+        return ReadBack(
+            reason=f"its fdream record has schema {newer}, and this fdream reads up to {SCHEMA}; "
+            "update with pip install -U fdream"
+        )
     return ReadBack(record=value)
+
+
+def _is_nested_deeper(value: object, levels: int) -> bool:
+    """Say whether lists and objects stand in each other deeper than that, level by level."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            inner
+            for outer in layer
+            if isinstance(outer, (dict, list))
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return any(isinstance(inner, (dict, list)) for inner in layer)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -141,12 +163,12 @@ def _png_record(stream: BinaryIO) -> ReadBack:
     while len(head := stream.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
         if kind == b"IEND":
-            break
+            return ReadBack()
         body = stream.read(min(length, 2 * MAX_RECORD_BYTES)) if kind == b"iTXt" else b""
         if body.startswith(KEY.encode() + b"\0"):
             return _itxt_record(body[len(KEY) + 1 :])
         stream.seek(length - len(body) + 4, os.SEEK_CUR)
-    return ReadBack()
+    return ReadBack(reason="it is cut off before its end")
 
 
 def _itxt_record(body: bytes) -> ReadBack:

@@ -1,0 +1,46 @@
+"""Standard input as a file, for readers that have to go back in it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from fdream.core.errors import OutputError, UsageError
+
+STDIN: Final = "-"
+PLACE: Final = "standard input"
+
+
+@contextmanager
+def spooled_input(command: str) -> Iterator[Path]:
+    """Write all of standard input to a file that lasts as long as the block.
+
+    Args:
+        command: whose input it is, for the message to somebody at a terminal.
+
+    Raises:
+        UsageError: standard input is a terminal.
+        OutputError: there is no room for it.
+    """
+    if sys.stdin.isatty():
+        raise UsageError(
+            f"{command}: no file; name one that fdream made, or pipe it in: "
+            f'fdream t2i "a corgi surfing" | fdream {command}'
+        )
+    # Closed before it is read: Windows opens no file twice.
+    with tempfile.TemporaryDirectory(prefix="fdream-") as folder:
+        path = Path(folder) / "input"
+        try:
+            with path.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        except OSError as error:
+            raise OutputError(
+                f"{PLACE} cannot be kept in {folder} ({error.strerror or error}); make room, or "
+                "set TMPDIR to a larger place."
+            ) from error
+        yield path
