@@ -34,6 +34,11 @@ class Size(NamedTuple):
             )
         return cls(height=height, width=width)
 
+    def rounded(self, multiple: int) -> Size:
+        """Return the nearest size whose sides are multiples of a number, at least one of them."""
+        height, width = (max(1, round(side / multiple)) * multiple for side in self)
+        return Size(height, width)
+
     def __str__(self) -> str:
         """Return WIDTHxHEIGHT."""
         return f"{self.width}x{self.height}"

@@ -161,7 +161,7 @@ def text_to_image(
         shop: the stages.
     """
     shop.warn_unknown_words("prior", [captions.appearance])
-    size = settings.size or shop.prior.default_size
+    size = _still_size(settings, shop)
     seed = noise_seed(sample.seed, "prior", sample.index)
     with shop.sample_options(settings.sampling, "image") as options:
         drawn = shop.prior.draw([captions.appearance], size, [seed], options)
@@ -214,7 +214,7 @@ def first_frame(
     image: NDArray[np.uint8], settings: ClipSettings, shop: Workshop
 ) -> NDArray[np.uint8]:
     """Return the image in the size of the video, uint8 (H, W, 3)."""
-    return fit_image(image, settings.size or shop.generator.default_size, settings.resize)
+    return fit_image(image, _clip_size(settings, shop), settings.resize)
 
 
 def recipe(
@@ -238,11 +238,11 @@ def recipe(
     options: dict[str, Any] = {}
     rate: dict[str, Any] = {}
     if still is not None:
-        size = still.size or shop.prior.default_size
+        size = _still_size(still, shop)
         stages["prior"] = shop.stage_record("prior", shop.choices.prior)
         options["prior"] = {"size": str(size), **_sampling_record(still.sampling)}
     if clip is not None:
-        size = clip.size or shop.generator.default_size
+        size = _clip_size(clip, shop)
         shape = {"size": str(size), "resize": clip.resize, "frames": _num_frames(clip, shop)}
         stages["generator"] = shop.stage_record("generator", shop.choices.generator)
         options["generator"] = {**shape, **_sampling_record(clip.sampling)}
@@ -268,14 +268,30 @@ def _refuse_size(size: Size | None) -> None:
 
 
 def _num_frames(settings: ClipSettings, shop: Workshop) -> int:
-    multiple = shop.generator.frame_multiple
-    frames = shop.generator.default_frames if settings.frames is None else settings.frames
-    if frames < 1 or frames % multiple:
-        raise UsageError(
-            f"--frames {frames}: {shop.choices.generator} makes a multiple of {multiple}; "
-            f"try {max(1, round(frames / multiple)) * multiple}."
-        )
-    return frames
+    """Return how many frames are made: what was asked for, or the nearest that can be."""
+    asked = shop.generator.default_frames if settings.frames is None else settings.frames
+    made = shop.generator.fit_frames(asked)
+    if made != asked:
+        shop.warn_once(f"{shop.choices.generator} cannot make {asked} frames; it makes {made}.")
+    return made
+
+
+def _still_size(settings: StillSettings, shop: Workshop) -> Size:
+    """Return the size of the first frame: what was asked for, or the nearest that can be."""
+    asked = settings.size or shop.prior.default_size
+    return _told(asked, shop.prior.fit_size(asked), "draw", shop.choices.prior, shop)
+
+
+def _clip_size(settings: ClipSettings, shop: Workshop) -> Size:
+    """Return the size of the video, likewise."""
+    asked = settings.size or shop.generator.default_size
+    return _told(asked, shop.generator.fit_size(asked), "animate", shop.choices.generator, shop)
+
+
+def _told(asked: Size, made: Size, verb: str, name: str, shop: Workshop) -> Size:
+    if made != asked:
+        shop.warn_once(f"{name} cannot {verb} {asked}; it takes {made}.")
+    return made
 
 
 def _identity(captions: CaptionPair, sample: Sample) -> dict[str, Any]:

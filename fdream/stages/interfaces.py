@@ -53,6 +53,10 @@ class TextToImagePrior(ABC):
 
     default_size: Size
 
+    def fit_size(self, size: Size) -> Size:
+        """Return the nearest size it can draw; the user is told where it is another."""
+        return size
+
     @abstractmethod
     def draw(
         self, captions: list[str], size: Size, seeds: list[int], options: SampleOptions
@@ -61,7 +65,7 @@ class TextToImagePrior(ABC):
 
         Args:
             captions: B descriptions of what is seen.
-            size: height and width in pixels.
+            size: height and width in pixels, one that ``fit_size`` returns.
             seeds: B noise seeds; a sample depends on its own seed, never on its neighbours.
             options: how to sample.
 
@@ -95,13 +99,19 @@ class VideoGenerator(ABC):
         default_frames: number of frames when the user asks for none.
         default_fps: frames per second when the user asks for none.
         default_size: the size it animates best.
-        frame_multiple: the number of frames must be a multiple of this.
     """
 
     default_frames: int
     default_fps: float
     default_size: Size
-    frame_multiple: int
+
+    def fit_frames(self, frames: int) -> int:
+        """Return the nearest number of frames it can make; the user is told where it is another."""
+        return max(1, frames)
+
+    def fit_size(self, size: Size) -> Size:
+        """Return the nearest size it can animate; the user is told where it is another."""
+        return size
 
     @abstractmethod
     def animate(
@@ -118,7 +128,7 @@ class VideoGenerator(ABC):
         Args:
             first_frames: uint8 (B, H, W, 3), RGB.
             captions: B pairs; ``motion`` says what happens, ``appearance`` what is seen.
-            frames: number of frames F to make, a multiple of ``frame_multiple``.
+            frames: number of frames F to make, one that ``fit_frames`` returns.
             fps: frames per second the motion is meant for.
             seeds: B noise seeds; a sample depends on its own seed, never on its neighbours.
             options: how to sample.

@@ -41,10 +41,13 @@ class Prior(TextToImagePrior):
         return images
 
 class Generator(VideoGenerator):
-    default_frames, default_fps, default_size, frame_multiple = 6, 8.0, Size(16, 24), 3
+    default_frames, default_fps, default_size = 6, 8.0, Size(16, 24)
 
     def __init__(self, options, *, device):
         pass
+
+    def fit_frames(self, frames):
+        return max(1, round(frames / 3)) * 3
 
     def animate(self, first_frames, captions, frames, fps, seeds, options):
         return np.repeat(first_frames[:, None], frames, axis=1)

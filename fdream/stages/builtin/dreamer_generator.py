@@ -86,7 +86,6 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
         self.default_frames = self._defaults.frames
         self.default_fps = self._defaults.fps
         self.default_size = self._defaults.size
-        self.frame_multiple = 1
 
     @property
     def schedule(self) -> NoiseSchedule:

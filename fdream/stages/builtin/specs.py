@@ -28,6 +28,12 @@ class DreamerOptions(StageOptions):
     bundle: str = Field(description="bundle to load: packaged name, folder, run folder or Hub id")
 
 
+class PipelineOptions(StageOptions):
+    """Options of ``diffusers``: a ready-made pipeline has to be named."""
+
+    model: str = Field(description="short name, Hub id, or folder in diffusers form")
+
+
 class PredictNetOptions(StageOptions):
     """Options of the shared PredictNet, whatever the teacher.
 
@@ -89,6 +95,30 @@ DREAMER_GENERATOR: Final = StageSpec(
     requires=_NETWORKS,
     licence=LICENCE,
     argument="bundle",
+)
+
+DIFFUSERS_PRIOR: Final = StageSpec(
+    kind="prior",
+    name="diffusers",
+    summary="any text-to-image pipeline of diffusers, such as diffusers:sdxl-turbo",
+    options=PipelineOptions,
+    factory="fdream.stages.builtin.diffusers_prior:DiffusersPrior",
+    requires=_NETWORKS,
+    downloads=("the model that is named, unless it is a folder or in the Hub's cache",),
+    licence=LICENCE,
+    argument="model",
+)
+
+DIFFUSERS_GENERATOR: Final = StageSpec(
+    kind="generator",
+    name="diffusers",
+    summary="an image-to-video pipeline of diffusers: SVD, Wan, LTX-Video or CogVideoX",
+    options=PipelineOptions,
+    factory="fdream.stages.builtin.diffusers_generator:DiffusersGenerator",
+    requires=_NETWORKS,
+    downloads=("the model that is named, unless it is a folder or in the Hub's cache",),
+    licence=LICENCE,
+    argument="model",
 )
 
 PREDICTNET_SUPERVISOR: Final = StageSpec(

@@ -158,8 +158,8 @@ def make(
 
 def num_frames(subject: Subject) -> int:
     """Return the smallest number of frames the generator takes that is at least four."""
-    multiple: int = subject.stage.frame_multiple
-    return -(-4 // multiple) * multiple
+    fits = subject.stage.fit_frames
+    return next(frames for frames in range(4, 1000) if fits(frames) == frames)
 
 
 def first_frames(subject: Subject, indices: list[int]) -> NDArray[np.uint8]:

@@ -1,0 +1,122 @@
+"""Short names for models that are often asked for, and what to know before fetching one.
+
+Sizes are those of the files that are fetched, memory is what the weights take in half precision,
+both rounded and from the models' own pages; licences are named as their pages name them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A model on the Hub.
+
+    Attributes:
+        name: what the user may write in place of the repository.
+        kind: which stage it serves.
+        repository: on the Hub.
+        licence: of the weights.
+        size_gb: to be fetched, in units of 10^9 bytes.
+        memory_gb: of the weights in half precision.
+        good_at: one line for people.
+        steps: sampling steps where the pipeline's own default does not fit the model.
+        guidance: likewise.
+    """
+
+    name: str
+    kind: Literal["prior", "generator"]
+    repository: str
+    licence: str
+    size_gb: float
+    memory_gb: float
+    good_at: str
+    steps: int | None = None
+    guidance: float | None = None
+
+
+MODELS: Final = (
+    KnownModel(
+        "sdxl-turbo",
+        "prior",
+        "stabilityai/sdxl-turbo",
+        "sai-nc-community",
+        6.9,
+        6.9,
+        "512x512 pictures in one to four steps; not for commercial use",
+        steps=2,
+        guidance=0.0,
+    ),
+    KnownModel(
+        "sdxl",
+        "prior",
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        "openrail++",
+        6.9,
+        6.9,
+        "1024x1024 pictures of any kind",
+    ),
+    KnownModel(
+        "sd15",
+        "prior",
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "creativeml-openrail-m",
+        2.7,
+        2.7,
+        "512x512 pictures on small GPUs; most fine-tunes start here",
+    ),
+    KnownModel(
+        "flux-schnell",
+        "prior",
+        "black-forest-labs/FLUX.1-schnell",
+        "apache-2.0",
+        33.7,
+        33.7,
+        "1024x1024 pictures in four steps, exact about the caption",
+        steps=4,
+        guidance=0.0,
+    ),
+    KnownModel(
+        "svd",
+        "generator",
+        "stabilityai/stable-video-diffusion-img2vid-xt",
+        "stable-video-diffusion-community",
+        4.5,
+        4.5,
+        "25 frames of gentle motion from a picture; takes no caption",
+    ),
+    KnownModel(
+        "wan2.2-5b",
+        "generator",
+        "Wan-AI/Wan2.2-TI2V-5B-Diffusers",
+        "apache-2.0",
+        34.0,
+        24.0,
+        "1280x704 at 24 fps, motion as the caption says",
+    ),
+    KnownModel(
+        "ltx",
+        "generator",
+        "Lightricks/LTX-Video",
+        "ltx-video-open-weights",
+        28.0,
+        14.0,
+        "the quickest of the large ones",
+    ),
+    KnownModel(
+        "cogvideox-5b",
+        "generator",
+        "THUDM/CogVideoX-5b-I2V",
+        "cogvideox",
+        21.6,
+        21.6,
+        "49 frames of 720x480 at 8 fps, motion as the caption says",
+    ),
+)
+
+
+def known(source: str) -> KnownModel | None:
+    """Return the model of a short name or of a repository; None where it is another."""
+    return next((m for m in MODELS if source in (m.name, m.repository)), None)

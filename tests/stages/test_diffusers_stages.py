@@ -1,0 +1,173 @@
+"""Ready-made pipelines of diffusers behind ``--prior diffusers:X`` and ``--generator diffusers:X``.
+
+Tiny random pipelines of every supported family are saved in the true format and opened from disk.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fdream.core.captions import CaptionPair
+from fdream.core.device import DeviceManager
+from fdream.core.errors import StageError, UsageError, WeightsError
+from fdream.core.sizes import Size
+from fdream.stages import registry
+from fdream.stages.builtin.diffusers_generator import one_caption
+from fdream.stages.builtin.known_models import MODELS, known
+from fdream.stages.interfaces import SampleOptions, TextToImagePrior, VideoGenerator
+from tests.stages import tiny_pipelines
+
+PAIR = CaptionPair("a corgi", "surfing")
+QUICK = SampleOptions(steps=2)
+SMALL = {"svd": 32, "wan-2.1": 32, "wan-2.2": 32, "ltx": 32, "cogvideox": 16}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every tiny pipeline, saved once."""
+    root = tmp_path_factory.mktemp("models")
+    for name in (*tiny_pipelines.PRIORS, *tiny_pipelines.GENERATORS):
+        tiny_pipelines.build(name).save_pretrained(root / name)
+    return root
+
+
+def prior(path: Path | str, device: DeviceManager) -> TextToImagePrior:
+    stage: TextToImagePrior = registry.build("prior", f"diffusers:{path}", {}, device=device)
+    return stage
+
+
+def generator(path: Path | str, device: DeviceManager) -> VideoGenerator:
+    stage: VideoGenerator = registry.build("generator", f"diffusers:{path}", {}, device=device)
+    return stage
+
+
+@pytest.mark.parametrize("name", tiny_pipelines.PRIORS)
+def test_a_prior_draws_what_its_seed_says(name: str, models: Path, cpu: DeviceManager) -> None:
+    stage = prior(models / name, cpu)
+    assert stage.default_size == Size(16, 16)
+    steps: list[tuple[int, int]] = []
+    options = SampleOptions(steps=2, on_step=lambda done, total: steps.append((done, total)))
+    pair = stage.draw(["a corgi", "a corgi"], Size(16, 24), [1, 2], options)
+    assert (pair.dtype, pair.shape) == (np.uint8, (2, 16, 24, 3))
+    assert steps == [(1, 2), (2, 2)] * 2
+    assert not np.array_equal(pair[0], pair[1])
+    alone = prior(models / name, cpu).draw(["a corgi"], Size(16, 24), [2], QUICK)
+    assert np.array_equal(alone[0], pair[1])
+    other = stage.draw(["a red car"], Size(16, 24), [2], QUICK)
+    assert not np.array_equal(other[0], pair[1])
+
+
+@pytest.mark.parametrize("name", tiny_pipelines.GENERATORS)
+def test_a_generator_animates_what_its_seed_says(
+    name: str, models: Path, cpu: DeviceManager
+) -> None:
+    stage = generator(models / name, cpu)
+    side, frames = SMALL[name], stage.fit_frames(9)
+    first = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    made = stage.animate(first, [PAIR, PAIR], frames, 8.0, [1, 2], QUICK)
+    assert (made.dtype, made.shape) == (np.uint8, (2, frames, side, side, 3))
+    alone = generator(models / name, cpu).animate(first[1:], [PAIR], frames, 8.0, [2], QUICK)
+    assert np.array_equal(alone[0], made[1])
+    reseeded = stage.animate(first[1:], [PAIR], frames, 8.0, [3], QUICK)
+    assert not np.array_equal(reseeded[0], made[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "made", "size", "fitted", "fps"),
+    [
+        ("svd", 5, 5, Size(30, 33), Size(32, 32), 7.0),
+        ("wan-2.1", 16, 17, Size(100, 20), Size(96, 16), 16.0),
+        ("wan-2.2", 3, 5, Size(100, 20), Size(96, 32), 24.0),
+        ("ltx", 16, 17, Size(10, 20), Size(8, 16), 25.0),
+        ("cogvideox", 1, 1, Size(100, 20), Size(96, 16), 8.0),
+    ],
+)
+def test_frames_and_sizes_are_fitted_without_loading_a_network(
+    name: str, frames: int, made: int, size: Size, fitted: Size, fps: float, models: Path,
+    cpu: DeviceManager, tmp_path: Path,
+) -> None:  # fmt: skip
+    bare = tmp_path / name
+    shutil.copytree(models / name, bare, ignore=shutil.ignore_patterns("*.safetensors"))
+    stage = generator(bare, cpu)
+    assert stage.fit_frames(frames) == made
+    assert stage.fit_size(size) == fitted
+    assert stage.default_fps == fps
+    assert stage.fit_size(stage.default_size) == stage.default_size
+    assert stage.fit_frames(stage.default_frames) == stage.default_frames
+
+
+def test_both_halves_of_a_caption_are_told_once() -> None:
+    assert one_caption(CaptionPair("A corgi.", "surfing")) == "A corgi. surfing"
+    assert one_caption(CaptionPair("a corgi surfing", "a corgi surfing")) == "a corgi surfing"
+    assert one_caption(CaptionPair("a corgi", "a corgi surfing")) == "a corgi surfing"
+    assert one_caption(CaptionPair("", "zooming in")) == "zooming in"
+
+
+def test_the_record_names_the_model_and_never_its_path(models: Path, cpu: DeviceManager) -> None:
+    record = prior(models / "sd", cpu).provenance()
+    assert record == {
+        "model": "sd",
+        "pipeline": "StableDiffusionPipeline",
+        "defaults": {"steps": 50, "guidance": 7.5},
+    }
+    assert str(models) not in json.dumps(generator(models / "svd", cpu).provenance())
+
+
+def test_a_scheduler_of_ours_is_refused(models: Path, cpu: DeviceManager) -> None:
+    euler = registry.build("scheduler", "euler", {}, device=cpu)
+    with pytest.raises(StageError, match="samples with the scheduler it ships with"):
+        prior(models / "sd", cpu).check(SampleOptions(scheduler=euler))
+
+
+def test_what_it_cannot_make_is_refused_with_what_it_can(models: Path, cpu: DeviceManager) -> None:
+    first = np.zeros((1, 32, 32, 3), np.uint8)
+    with pytest.raises(UsageError, match=r"makes 9 frames of 32x32, not 8 of 32x32"):
+        generator(models / "wan-2.1", cpu).animate(first, [PAIR], 8, 8.0, [0], QUICK)
+
+
+def test_a_folder_that_is_no_pipeline_is_refused(tmp_path: Path, cpu: DeviceManager) -> None:
+    with pytest.raises(WeightsError, match=r"no readable model_index\.json"):
+        prior(tmp_path, cpu).draw(["a"], Size(16, 16), [0], QUICK)
+    (tmp_path / "model_index.json").write_text('{"_class_name": "NoSuchPipeline"}')
+    with pytest.raises(WeightsError, match="NoSuchPipeline"):
+        prior(tmp_path, cpu).provenance()
+
+
+def test_an_image_pipeline_is_no_generator(models: Path, cpu: DeviceManager) -> None:
+    with pytest.raises(StageError, match="no image-to-video pipeline that fdream knows"):
+        generator(models / "sd", cpu).fit_frames(4)
+
+
+def test_a_damaged_file_is_named_and_a_pickle_is_never_opened(
+    models: Path, cpu: DeviceManager, tmp_path: Path
+) -> None:
+    copy = tmp_path / "sd"
+    shutil.copytree(models / "sd", copy)
+    weights = next((copy / "unet").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(WeightsError, match="sd: cannot be opened"):
+        prior(copy, cpu).draw(["a"], Size(16, 16), [0], QUICK)
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(WeightsError, match="sd: cannot be opened"):
+        prior(copy, cpu).draw(["a"], Size(16, 16), [0], QUICK)
+
+
+def test_a_model_that_is_not_here_says_what_to_fetch(
+    cpu: DeviceManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(WeightsError, match=r"hf download stabilityai/sdxl-turbo.*|6\.9 GB"):
+        prior("sdxl-turbo", cpu).provenance()
+    with pytest.raises(WeightsError, match="no such folder"):
+        prior("./nowhere", cpu).provenance()
+
+
+def test_short_names_are_unique_and_found_by_repository_too() -> None:
+    assert len({m.name for m in MODELS}) == len(MODELS)
+    assert known("stabilityai/sdxl-turbo") is known("sdxl-turbo")
+    assert known("somebody/else") is None
