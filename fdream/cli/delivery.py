@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from fdream.cli import render
 from fdream.core.errors import OutputError, UsageError
-from fdream.core.paths import slug, unused
+from fdream.core.paths import file_stem, slug
 from fdream.data.encoding import FOLDER, IMAGE_FORMATS, VIDEO_FORMATS, Encoding
 
 Place = Literal["bytes", "file", "folder", "named"]
@@ -34,24 +34,45 @@ class Writer:
 
 
 @dataclass(frozen=True, slots=True)
+class Name:
+    """What a result may be called; the destination decides which of it is used.
+
+    Attributes:
+        title: what it shows, where nobody named it.
+        seed: its own, which tells it from others of that title.
+        position: its place among all results of the command, from 0.
+        number: its place among those that share its title and seed.
+        counted: whether there are several of those; None: if the command has several results.
+        id: what its line called it.
+    """
+
+    title: str
+    seed: int
+    position: int
+    number: int
+    counted: bool | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """A decided destination.
 
     Attributes:
         place: bytes to standard output, one file, a folder, or names of their own here.
-        path: the file or folder.
+        target: the file or folder.
         encoding: the format and what was asked of it.
         as_json: whether a line of JSON is printed, not the path.
         metadata: whether files carry their record.
-        stream: whether several results may follow each other on standard output.
+        moving: whether results are videos.
     """
 
     place: Place
-    path: Path
+    target: Path
     encoding: Encoding
     as_json: bool
     metadata: bool
-    stream: bool
+    moving: bool
 
     @classmethod
     def decide(
@@ -70,7 +91,7 @@ class Delivery:
         Args:
             output: ``-o`` as written; a folder ends with a slash or exists.
             kind: ``--format``.
-            moving: videos, not pictures; only pictures may follow each other on standard output.
+            moving: videos, not pictures.
             quality: ``--quality``.
             loop: ``--loop``.
             as_json: ``--json``.
@@ -89,7 +110,12 @@ class Delivery:
                 _refuse_bytes(encoding, as_json)
             else:
                 _refuse_unwritable(path, place, encoding)
-        return cls(place, path, encoding, as_json, metadata, stream=not moving)
+        return cls(place, path, encoding, as_json, metadata, moving)
+
+    @property
+    def takes_one(self) -> bool:
+        """Whether a second result has no place to go: only PNG images can follow each other."""
+        return self.place == "bytes" and (self.moving or self.encoding.kind != "png")
 
     def refuse_several(self) -> None:
         """Say that standard output takes only one of these.
@@ -97,54 +123,90 @@ class Delivery:
         Raises:
             UsageError: it is where they would go.
         """
-        if self.place == "bytes" and not self.stream:
+        if self.takes_one:
+            many = "videos" if self.moving else f"{self.encoding.kind} images"
             raise UsageError(
-                "several videos do not fit into one stream; give -o out.mp4 (numbered files) or "
-                "-o folder/."
+                f"several {many} do not fit into one stream; give -o out.{self.encoding.kind} "
+                "(numbered files) or -o folder/."
             )
 
-    def send(
-        self, writer: Writer, record: dict[str, Any], *, title: str, number: int, several: bool
-    ) -> None:
-        """Write one result and print where it is.
+    def refuse_resuming(self) -> None:
+        """Say that ``--resume`` finds nothing to compare with here.
+
+        Raises:
+            UsageError: results leave no file, or no record in it.
+        """
+        if self.place == "bytes":
+            raise UsageError("--resume looks for files, and standard output keeps none; give -o.")
+        if not self.metadata:
+            raise UsageError(
+                "--resume compares the records inside files, and --no-metadata leaves them out; "
+                "drop one of the two."
+            )
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether the user chose the name, and so meant to replace what has it."""
+        return self.place == "file"
+
+    def path(self, name: Name, several: Callable[[], bool]) -> Path:
+        """Return the file or folder of a result; something may have that name already.
 
         Args:
-            writer: knows how to encode it.
-            record: how it was made.
-            title: names it where it gets a name of its own.
-            number: its place among the results, from 0.
-            several: whether there is more than one.
+            name: what it may be called.
+            several: whether the command has several results; asked only where that matters, for
+                the answer may have to wait for the next line of a pipe.
+        """
+        if self.place == "file":
+            numbered = f"-{name.position:03d}" if several() else ""
+            return self.target.with_name(f"{self.target.stem}{numbered}{self.target.suffix}")
+        counted = several() if name.counted is None else name.counted
+        numbered = f"-{name.number:03d}" if counted else ""
+        stem = file_stem(name.id) if name.id else f"{slug(name.title)}-{name.seed}"
+        return self.target / f"{stem}{numbered}{_suffix(self.encoding.kind)}"
+
+    def stream_out(self, writer: Writer, record: dict[str, Any]) -> None:
+        """Write a result to standard output.
 
         Raises:
             OutputError: it cannot be written.
         """
-        from fdream.data.metadata import dump_record
+        data = writer.encode(self.encoding, self._text(record))
+        with _written_to("standard output"):
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()  # the next program in the pipe can begin
 
-        record = {**record, "encoding": self.encoding.record()}
-        text = dump_record(record) if self.metadata else None
-        if self.place == "bytes":
-            if several:
-                self.refuse_several()
-            with _written_to("standard output"):
-                sys.stdout.buffer.write(writer.encode(self.encoding, text))
-                sys.stdout.buffer.flush()  # the next program in the pipe can begin
-            return
-        path = self._path(record, title, number, several)
-        writer.save(path, self.encoding, text)
+    def save(self, path: Path, writer: Writer, record: dict[str, Any]) -> None:
+        """Write a result to its file.
+
+        Raises:
+            OutputError: it cannot be written; nothing is left behind.
+        """
+        writer.save(path, self.encoding, self._text(record))
+
+    def tell(self, path: Path, record: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        """Print where a result is, as a path or a line of JSON.
+
+        Args:
+            path: its file or folder.
+            record: how it was made.
+            facts: what is no part of that, such as the line of its prompt.
+        """
         with _written_to("standard output"):
             if self.as_json:
-                sys.stdout.write(json.dumps({"path": str(path), **record}) + "\n")
+                sys.stdout.write(json.dumps({"path": str(path), **facts, **record}) + "\n")
             else:
                 render.line(str(path))
             sys.stdout.flush()
 
-    def _path(self, record: dict[str, Any], title: str, number: int, several: bool) -> Path:
-        counted = f"-{number:03d}" if several else ""
-        if self.place == "file":
-            return self.path.with_name(f"{self.path.stem}{counted}{self.path.suffix}")
-        # Never overwriting: nobody named this file, so nobody meant to replace it.
-        name = f"{slug(title)}-{record['seed']}{counted}{_suffix(self.encoding.kind)}"
-        return unused(self.path / name)
+    def complete(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Add to a record how the result is encoded."""
+        return {**record, "encoding": self.encoding.record()}
+
+    def _text(self, record: dict[str, Any]) -> str | None:
+        from fdream.data.metadata import dump_record
+
+        return dump_record(record) if self.metadata else None
 
 
 @contextmanager

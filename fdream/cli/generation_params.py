@@ -1,28 +1,45 @@
-"""The options that t2i, i2v and t2v share: each is spelt, bounded and explained once."""
+"""The options of t2i, i2v and t2v, in groups: each is spelt, bounded and explained once.
+
+Each group knows what its options lead to; ranges come from ``core.limits``, and where results go is
+in ``output_params``.
+"""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Annotated, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from fdream.cli.params import (
+    DeviceOption,
+    DtypeOption,
+    OffloadOption,
+    ThreadsOption,
+    choose_device,
+    reporter_of,
+)
 from fdream.core.errors import UsageError
+from fdream.core.limits import FPS, FRAMES, GUIDANCE, NUM, SEED, STEPS
 from fdream.core.sizes import Size
 
 if TYPE_CHECKING:
-    from fdream.pipelines.generation import ClipSettings, StillSettings
-    from fdream.pipelines.workshop import Sampling
+    from fdream.data.images import Resize
+    from fdream.data.prompt_list import PromptsFormat
+    from fdream.pipelines.generation import ClipSettings
+    from fdream.pipelines.workshop import Sampling, StageChoices, Workshop
 
-LONGEST_SIDE: Final = 8192
-
-PromptArgument = Annotated[
-    str, typer.Argument(metavar="PROMPT", help="What to show, in a sentence.")
-]
-ImageArgument = Annotated[
-    str | None,
+PromptArguments = Annotated[
+    list[str] | None,
     typer.Argument(
-        metavar="[IMAGE]",
+        metavar="PROMPT",
+        help="What to show, each in a sentence; - or nothing reads standard input, one a line.",
+    ),
+]
+ImageArguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="IMAGE",
         help="PNG, JPEG, WebP, BMP or GIF to set in motion; - or nothing reads standard input.",
     ),
 ]
@@ -32,12 +49,6 @@ PriorOption = Annotated[
 GeneratorOption = Annotated[
     str, typer.Option("--generator", metavar="NAME[:ARG]", help="Stage that sets it in motion.")
 ]
-SchedulerOption = Annotated[
-    str | None,
-    typer.Option(
-        "--scheduler", metavar="NAME[:ARG]", help="Sampler of the last stage [default: its own]."
-    ),
-]
 SplitterOption = Annotated[
     str,
     typer.Option(
@@ -46,167 +57,225 @@ SplitterOption = Annotated[
         help="Stage that parts a caption into what is seen and what happens.",
     ),
 ]
-StepsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--steps", min=1, max=1000, metavar="N", help="Sampling steps [default: the stage's]."
-    ),
-]
-GuidanceOption = Annotated[
-    float | None,
-    typer.Option(
-        "--guidance",
-        min=0,
-        max=100,
-        metavar="X",
-        help="How strictly the caption is followed; 1 is off [default: the stage's].",
-    ),
-]
-NegativeOption = Annotated[
-    str, typer.Option("--negative", metavar="TEXT", help="What to steer away from.")
-]
-PriorStepsOption = Annotated[
-    int | None,
-    typer.Option("--prior-steps", min=1, max=1000, metavar="N", help="--steps of t2i."),
-]
-PriorGuidanceOption = Annotated[
-    float | None,
-    typer.Option("--prior-guidance", min=0, max=100, metavar="X", help="--guidance of t2i."),
-]
-PriorNegativeOption = Annotated[
-    str, typer.Option("--prior-negative", metavar="TEXT", help="--negative of t2i.")
-]
 SizeOption = Annotated[
     str | None,
     typer.Option(
         "--size", metavar="WxH", help="Picture size, such as 128x96 or 128 [default: the stage's]."
     ),
 ]
-ResizeOption = Annotated[
-    str,
-    typer.Option(
-        "--resize",
-        metavar="crop|pad",
-        help="How an image of another shape fits: cut evenly, or black bars.",
-    ),
-]
-FramesOption = Annotated[
-    int | None,
-    typer.Option(
-        "--frames", min=1, max=10_000, metavar="N", help="Number of frames [default: the stage's]."
-    ),
-]
-FpsOption = Annotated[
-    float | None,
-    typer.Option(
-        "--fps", min=0.1, max=240, metavar="X", help="Frames per second [default: the stage's]."
-    ),
-]
-NumOption = Annotated[
-    int,
-    typer.Option(
-        "--num", "-n", min=1, max=10_000, metavar="N", help="How many, each with its own noise."
-    ),
-]
 MotionOption = Annotated[
     str | None, typer.Option("--motion", metavar="TEXT", help="What happens, in a few words.")
 ]
-ResultOption = Annotated[
-    str | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="File, folder/ or - for standard output [default: named after the prompt; standard "
-        "output where that is no terminal].",
-    ),
-]
-FormatOption = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        "-f",
-        metavar="KIND",
-        help="png, webp; for videos mp4, webm, gif, webp, apng, png (a sheet), frames (-o NAME is "
-        "the folder of 00000.png, ..., -o folder/ has one inside for each result) [default: by "
-        "the file's ending, else png or mp4].",
-    ),
-]
-QualityOption = Annotated[
-    int | None,
-    typer.Option(
-        "--quality",
-        min=1,
-        max=100,
-        metavar="N",
-        help="1 (smallest file) to 100 (best) for mp4, webm, gif and webp; 75 is what encoders "
-        "call usual [default: 90; an image without loss].",
-    ),
-]
-LoopOption = Annotated[
-    int | None,
-    typer.Option(
-        "--loop",
-        min=0,
-        max=65_535,
-        metavar="N",
-        help="How often a gif, webp or apng is played; 0 is for ever [default: 0].",
-    ),
-]
-JsonLinesOption = Annotated[
-    bool, typer.Option("--json", help="Print one line of JSON for each result: path and record.")
-]
-NoMetadataOption = Annotated[
-    bool, typer.Option("--no-metadata", help="Leave the record of how it was made out of files.")
-]
-ExplainOption = Annotated[
-    bool, typer.Option("--explain", help="Say what would be done, and by what; make nothing.")
-]
 
 
-def still_settings(
-    size: str | None,
-    steps: int | None,
-    guidance: float | None,
-    negative: str,
-    scheduler: str | None = None,
-) -> StillSettings:
-    """Gather the settings of the first frame.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOptions:
+    """Where prompts are read from, if not from the arguments."""
 
-    Raises:
-        UsageError: one of them is out of range.
-    """
-    from fdream.pipelines.generation import StillSettings
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            "--prompts", metavar="FILE", help="Read prompts from here, one a line; - is stdin."
+        ),
+    ] = None
+    prompts_format: Annotated[
+        str,
+        typer.Option(
+            "--prompts-format",
+            metavar="KIND",
+            help="auto, lines or jsonl (keys id, prompt, captions, motion, seed, num); auto takes "
+            "a first line that begins with { for JSON.",
+        ),
+    ] = "auto"
 
-    return StillSettings(_picture_size(size), _sampling(steps, guidance, negative, scheduler))
+    @property
+    def form(self) -> PromptsFormat:
+        """Return the checked format.
+
+        Raises:
+            UsageError: no such format.
+        """
+        if self.prompts_format not in ("auto", "lines", "jsonl"):
+            raise UsageError(f"--prompts-format {self.prompts_format}: auto, lines or jsonl.")
+        return cast("PromptsFormat", self.prompts_format)
 
 
-def clip_settings(
-    size: str | None,
-    resize: str,
-    frames: int | None,
-    fps: float | None,
-    steps: int | None,
-    guidance: float | None,
-    negative: str,
-    scheduler: str | None,
-) -> ClipSettings:
-    """Gather the settings of a video.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingOptions:
+    """How the last stage samples."""
 
-    Raises:
-        UsageError: one of them is out of range.
-    """
-    from fdream.pipelines.generation import ClipSettings
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            "--scheduler",
+            metavar="NAME[:ARG]",
+            help="Sampler of the last stage [default: its own].",
+        ),
+    ] = None
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps",
+            min=int(STEPS.low),
+            max=int(STEPS.high),
+            metavar="N",
+            help="Sampling steps [default: the stage's].",
+        ),
+    ] = None
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            "--guidance",
+            min=GUIDANCE.low,
+            max=GUIDANCE.high,
+            metavar="X",
+            help="How strictly the caption is followed; 1 is off [default: the stage's].",
+        ),
+    ] = None
+    negative: Annotated[
+        str, typer.Option("--negative", metavar="TEXT", help="What to steer away from.")
+    ] = ""
 
-    if resize not in ("crop", "pad"):
-        raise UsageError(f"--resize {resize}: choose crop or pad.")
-    return ClipSettings(
-        size=_picture_size(size),
-        resize="crop" if resize == "crop" else "pad",
-        frames=frames,
-        fps=_finite("--fps", fps),
-        sampling=_sampling(steps, guidance, negative, scheduler),
-    )
+    def sampling(self) -> Sampling:
+        """Return what the stage is told.
+
+        Raises:
+            UsageError: a value that cannot be used.
+        """
+        return _sampling(self.steps, self.guidance, self.negative, self.scheduler)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorSamplingOptions:
+    """How t2v's first stage samples."""
+
+    prior_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--prior-steps",
+            min=int(STEPS.low),
+            max=int(STEPS.high),
+            metavar="N",
+            help="--steps of t2i.",
+        ),
+    ] = None
+    prior_guidance: Annotated[
+        float | None,
+        typer.Option(
+            "--prior-guidance",
+            min=GUIDANCE.low,
+            max=GUIDANCE.high,
+            metavar="X",
+            help="--guidance of t2i.",
+        ),
+    ] = None
+    prior_negative: Annotated[
+        str, typer.Option("--prior-negative", metavar="TEXT", help="--negative of t2i.")
+    ] = ""
+
+    def sampling(self) -> Sampling:
+        """Return what the prior is told; see ``SamplingOptions.sampling``."""
+        return _sampling(self.prior_steps, self.prior_guidance, self.prior_negative, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatOptions:
+    """Which noise, and how often."""
+
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            min=int(SEED.low),
+            max=int(SEED.high),
+            metavar="N",
+            help="Seed of every prompt; when not given, each draws and records its own.",
+        ),
+    ] = None
+    num: Annotated[
+        int,
+        typer.Option(
+            "--num",
+            "-n",
+            min=int(NUM.low),
+            max=int(NUM.high),
+            metavar="N",
+            help="How many of each, each with its own noise.",
+        ),
+    ] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipOptions:
+    """Size and length of a video."""
+
+    size: SizeOption = None
+    resize: Annotated[
+        str,
+        typer.Option(
+            "--resize",
+            metavar="crop|pad",
+            help="How an image of another shape fits: cut evenly, or black bars.",
+        ),
+    ] = "crop"
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            "--frames",
+            min=int(FRAMES.low),
+            max=int(FRAMES.high),
+            metavar="N",
+            help="Number of frames [default: the stage's].",
+        ),
+    ] = None
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            "--fps",
+            min=FPS.low,
+            max=FPS.high,
+            metavar="X",
+            help="Frames per second [default: the stage's].",
+        ),
+    ] = None
+
+    def settings(self, sampling: SamplingOptions) -> ClipSettings:
+        """Return what the generator is told.
+
+        Raises:
+            UsageError: a value that cannot be used.
+        """
+        from fdream.pipelines.generation import ClipSettings
+
+        return ClipSettings(
+            size=picture_size(self.size),
+            resize=cast("Resize", self.resize),
+            frames=self.frames,
+            fps=self.fps,
+            sampling=sampling.sampling(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineOptions:
+    """What the work is done on."""
+
+    device: DeviceOption = None
+    dtype: DtypeOption = None
+    threads: ThreadsOption = None
+    offload: OffloadOption = False
+
+    def workshop(self, ctx: typer.Context, choices: StageChoices) -> Workshop:
+        """Return a place to work with these stages; none is built yet.
+
+        Raises:
+            UsageError: an unknown word.
+            DeviceError: the device cannot be used.
+        """
+        from fdream.pipelines.workshop import Workshop
+
+        device = choose_device(self.device, self.dtype, self.threads, self.offload)
+        return Workshop(choices, device, reporter_of(ctx))
 
 
 def motion_caption(motion: str | None) -> str | None:
@@ -220,31 +289,20 @@ def motion_caption(motion: str | None) -> str | None:
     return None if motion is None else clean_prompt(motion, "--motion", may_be_empty=True)
 
 
+def picture_size(text: str | None) -> Size | None:
+    """Read ``--size``.
+
+    Raises:
+        UsageError: it is no size.
+    """
+    return None if text is None else Size.parse(text)
+
+
 def _sampling(
     steps: int | None, guidance: float | None, negative: str, scheduler: str | None
 ) -> Sampling:
     from fdream.data.prompts import clean_prompt
     from fdream.pipelines.workshop import Sampling
 
-    return Sampling(
-        steps=steps,
-        guidance=_finite("--guidance", guidance),
-        negative=clean_prompt(negative, "--negative", may_be_empty=True),
-        scheduler=scheduler,
-    )
-
-
-def _finite(option: str, value: float | None) -> float | None:
-    """Refuse NaN, which every comparison of a range lets through."""
-    if value is not None and not math.isfinite(value):
-        raise UsageError(f"{option} {value}: a number is needed, such as 3.")
-    return value
-
-
-def _picture_size(text: str | None) -> Size | None:
-    if text is None:
-        return None
-    size = Size.parse(text)
-    if max(size) > LONGEST_SIDE:
-        raise UsageError(f"--size {size}: sides up to {LONGEST_SIDE} are possible; try 128x128.")
-    return size
+    steer_away = clean_prompt(negative, "--negative", may_be_empty=True)
+    return Sampling(steps, guidance, steer_away, scheduler)

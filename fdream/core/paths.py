@@ -18,6 +18,11 @@ APP_NAME: Final = "fdream"
 CACHE_VARIABLE: Final = "FDREAM_CACHE"
 CONFIG_VARIABLE: Final = "FDREAM_CONFIG"
 _LONGEST_SLUG: Final = 48
+_LONGEST_STEM: Final = 100
+# Windows opens a device for these, whatever their ending.
+_DEVICES: Final = frozenset(
+    ["CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))]
+)
 
 
 def cache_root() -> Path:
@@ -129,6 +134,24 @@ def slug(text: str) -> str:
             break
         stem = longer
     return stem or "untitled"
+
+
+def file_stem(name: str) -> str:
+    """Turn a name that somebody gave into a file name's stem, changed as little as possible.
+
+    Args:
+        name: anything; it may come from a stranger's list.
+
+    Returns:
+        At most 100 bytes of letters, digits, spaces and ``._-``, anything else as ``_``; it hides
+        no file, is no option and names no device.
+    """
+    kept = "".join(c if c.isalnum() or c in "._- " else "_" for c in name.strip())
+    stem = kept.encode()[:_LONGEST_STEM].decode(errors="ignore").strip(". ")
+    if not stem:
+        return "untitled"
+    taken = stem.startswith("-") or stem.split(".")[0].upper() in _DEVICES
+    return f"_{stem}" if taken else stem
 
 
 def unused(path: Path) -> Path:

@@ -207,13 +207,35 @@ def test_hostile_record_changes_nothing_but_the_captions(fdream: Fdream) -> None
     assert "\x1b" not in result.err
 
 
-def test_explain_makes_nothing(fdream: Fdream) -> None:
-    result = fdream("t2v", "a corgi", "-o", "x.mp4", "--explain")
+def test_explain_says_what_would_be_done_and_makes_nothing(fdream: Fdream) -> None:
+    result = fdream("t2v", "a corgi", "-o", "x.mp4", "--steps", "4", "--explain")
     assert result.code == 0
     assert not Path("x.mp4").exists()
-    said = result.out.decode()
-    assert "x.mp4 as mp4" in said
-    assert "cpu" in said
+    rows = dict(line.split("\t") for line in result.lines)
+    assert rows["output.to"] == "x.mp4"
+    assert rows["device.device"] == "cpu"
+    # The numbers of the bundle, not a word for them.
+    assert rows["prior.steps"] == "3 (default)"
+    assert rows["generator.steps"] == "4"
+    assert rows["generator.frames"] == "3 (default)"
+    assert rows["generator.size"] == "32x32 (default)"
+
+
+def test_explain_answers_in_json_too(fdream: Fdream) -> None:
+    told = json.loads(fdream("t2v", "a corgi", "a cat", "--explain", "--json").out)
+    assert told["prompt"] == ["a corgi", "a cat"]
+    assert told["prior"]["guidance"] == 2.0
+    assert told["generator"]["fps"] == 8
+    assert len(told["generator"]["sha256"]) == 64
+    assert told["output"]["format"] == "mp4"
+
+
+def test_explain_loads_no_network(fdream: Fdream, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fdream.models.bundle import Bundle
+
+    monkeypatch.setattr(Bundle, "load", lambda self, name: pytest.fail(f"loads {name}"))
+    assert fdream("t2v", "a corgi", "--explain").code == 0
+    assert fdream("i2v", "photo.jpg", "--explain").code == 0
 
 
 BAD = {
@@ -223,7 +245,7 @@ BAD = {
     "control character": (2, "U+001B", ["t2i", "a \x1b[31m corgi"]),
     "steps 0": (2, "--steps", ["t2i", "a", "--steps", "0"]),
     "steps text": (2, "--steps", ["t2i", "a", "--steps", "many"]),
-    "guidance nan": (2, "--guidance", ["t2i", "a", "--guidance", "nan"]),
+    "guidance nan": (2, "guidance", ["t2i", "a", "--guidance", "nan"]),
     "guidance negative": (2, "--guidance", ["t2i", "a", "--guidance", "-1"]),
     "frames 0": (2, "--frames", ["t2v", "a", "--frames", "0"]),
     "fps 0": (2, "--fps", ["t2v", "a", "--fps", "0"]),
@@ -231,9 +253,9 @@ BAD = {
     "seed negative": (2, "--seed", ["t2i", "a", "--seed", "-1"]),
     "size text": (2, "size", ["t2i", "a", "--size", "big"]),
     "size zero": (2, "size", ["t2i", "a", "--size", "0x0"]),
-    "size huge": (2, "--size", ["t2i", "a", "--size", "20000x20000"]),
+    "size huge": (2, "size", ["t2i", "a", "--size", "20000x20000"]),
     "size odd": (2, "multiples of 8", ["t2v", "a", "--size", "33x33"]),
-    "resize": (2, "--resize", ["t2v", "a", "--resize", "stretch"]),
+    "resize": (2, "resize", ["t2v", "a", "--resize", "stretch"]),
     "format": (2, "--format", ["t2i", "a", "--format", "tiff"]),
     "image as mp4": (2, ".mp4", ["t2i", "a", "-o", "x.mp4"]),
     "unknown ending": (2, ".xyz", ["t2v", "a", "-o", "x.xyz"]),

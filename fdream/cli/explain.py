@@ -1,0 +1,91 @@
+"""``--explain``: what a generation command would do, without doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from fdream.cli import render
+
+if TYPE_CHECKING:
+    from fdream.cli.delivery import Delivery
+    from fdream.pipelines.generation import ClipSettings, StillSettings
+    from fdream.pipelines.workshop import Workshop
+
+_DESTINATIONS = {"bytes": "standard output", "named": "a new file here"}
+
+
+def explain_run(
+    shop: Workshop,
+    delivery: Delivery,
+    asked: Mapping[str, Any],
+    *,
+    still: StillSettings | None = None,
+    clip: ClipSettings | None = None,
+) -> None:
+    """Print the stages of a command, every setting of theirs, the device and the destination.
+
+    Args:
+        shop: the stages; they say what they would take by default, and none loads its networks.
+        delivery: where results would go.
+        asked: the command's own facts by name.
+        still: settings of the prior, where the command has one.
+        clip: settings of the generator, likewise.
+    """
+    facts: dict[str, Any] = {**asked, "splitter": _stage(shop, "splitter")}
+    defaults: set[str] = set()
+    for role, settings in (("prior", still), ("generator", clip)):
+        if settings is None:
+            continue
+        stated = shop.defaults("prior" if role == "prior" else "generator")
+        chosen = _chosen(settings)
+        facts[role] = {**_stage(shop, role), **stated, **chosen}
+        defaults |= {f"{role}.{key}" for key in stated if key not in chosen}
+    device = shop.device.describe()
+    facts["device"] = {key: device[key] for key in ("device", "name", "dtype", "dtype_reason")}
+    facts["output"] = {
+        "to": _DESTINATIONS.get(delivery.place, str(delivery.target)),
+        **delivery.encoding.record(),
+        "metadata": delivery.metadata,
+    }
+    if delivery.as_json:
+        render.as_json(facts)
+    else:
+        rows = [
+            [key, f"{text} (default)" if key in defaults else text] for key, text in _rows(facts)
+        ]
+        render.table(["what", "how"], rows)
+
+
+def _stage(shop: Workshop, role: str) -> dict[str, Any]:
+    from fdream.stages import registry
+
+    kind: Any = role
+    chosen = getattr(shop.choices, role)
+    found = registry.declaration(kind, chosen)
+    told = shop.stage_record(kind, chosen)
+    told.pop("defaults", None)
+    return {**told, "what": registry.load_spec(found).summary}
+
+
+def _chosen(settings: StillSettings | ClipSettings) -> dict[str, Any]:
+    """What was asked for, flat; what was not is the stage's own choice."""
+    flat = asdict(settings)
+    flat |= flat.pop("sampling")
+    size = {} if settings.size is None else {"size": str(settings.size)}
+    return {key: value for key, value in flat.items() if value not in (None, "")} | size
+
+
+def _rows(facts: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _rows(value, f"{within}{key}.")
+        elif value is not None:
+            yield f"{within}{key}", _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
