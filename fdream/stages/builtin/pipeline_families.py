@@ -37,7 +37,7 @@ class Family:
 def _svd_cell(config: Config) -> int:
     # Its UNet halves the grid after every block but the last.
     halvings = len(config("unet")["block_out_channels"]) - 1
-    return _vae_cell(config) * 2**halvings
+    return int(_vae_cell(config) * 2**halvings)
 
 
 def _wan_cell(config: Config) -> int:
