@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from fdream.cli.explain import explain_run
-from fdream.cli.generation_jobs import PromptSource, image_jobs, prompt_jobs, prompt_source
+from fdream.cli.generation_jobs import STDIN
 from fdream.cli.generation_params import (
     ClipOptions,
     GeneratorOption,
@@ -25,9 +25,11 @@ from fdream.cli.generation_params import (
     motion_caption,
     picture_size,
 )
+from fdream.cli.image_jobs import image_files, image_jobs
 from fdream.cli.option_groups import grouped
 from fdream.cli.output_params import OutputOptions, VideoOutputOptions
 from fdream.cli.production import produce
+from fdream.cli.prompt_jobs import PromptSource, prompt_jobs, prompt_source
 
 
 @grouped
@@ -100,13 +102,18 @@ def i2v(
 
     clip, happens = shape.settings(sampling), motion_caption(motion)
     delivery = out.video_delivery()
+    files = image_files(image)
     shop = machine.workshop(ctx, StageChoices(generator=generator, splitter=splitter))
     shop.check("generator", "splitter", scheduler=sampling.scheduler)
     if out.explain:
-        asked = {"command": "i2v", "image": image or ["standard input"], "motion": happens}
+        asked = {
+            "command": "i2v",
+            "image": [STDIN if file == "-" else file for file in files],
+            "motion": happens,
+        }
         explain_run(shop, delivery, {**asked, **_repeated(repeat)}, clip=clip)
         return
-    jobs = image_jobs(image, repeat, shop, clip=clip, motion=happens)
+    jobs = image_jobs(files, repeat, shop, clip=clip, motion=happens)
     produce(jobs, delivery, shop.reporter, resume=out.resume)
 
 

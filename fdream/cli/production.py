@@ -8,7 +8,7 @@ would meet every entry alike, and ends the run.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -75,7 +75,7 @@ class _Ahead(Iterator[Job | Fault]):
     def several(self) -> bool:
         """Say whether there is more than one; waits for the second where it is not known."""
         if self.given < 2 and not self._held:
-            self._held += [entry for _, entry in zip(range(1), self._entries, strict=False)]
+            self._held += islice(self._entries, 1)
         return self.given + len(self._held) > 1
 
 

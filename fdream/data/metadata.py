@@ -22,6 +22,7 @@ from xml.sax.saxutils import escape, unescape
 from PIL import Image, PngImagePlugin
 
 from fdream.core.errors import DataError
+from fdream.core.limits import FPS
 from fdream.data.images import PNG_SIGNATURE, is_image
 from fdream.data.prompts import MAX_CHARACTERS, control_character
 from fdream.data.rgb import BROKEN
@@ -154,7 +155,7 @@ def _whole_number(value: object) -> int | None:
 def _frame_rate(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if 0 < value <= 1000 else None
+    return float(value) if FPS.low <= value <= FPS.high else None
 
 
 def _png_record(stream: BinaryIO) -> ReadBack:
