@@ -7,7 +7,6 @@ from typing import Any
 import typer
 
 from fdream.cli.explain import explain_run
-from fdream.cli.generation_jobs import STDIN
 from fdream.cli.generation_params import (
     ClipOptions,
     GeneratorOption,
@@ -30,6 +29,7 @@ from fdream.cli.option_groups import grouped
 from fdream.cli.output_params import OutputOptions, VideoOutputOptions
 from fdream.cli.production import produce
 from fdream.cli.prompt_jobs import PromptSource, prompt_jobs, prompt_source
+from fdream.cli.standard_input import PLACE, STDIN
 
 
 @grouped
@@ -108,7 +108,7 @@ def i2v(
     if out.explain:
         asked = {
             "command": "i2v",
-            "image": [STDIN if file == "-" else file for file in files],
+            "image": [PLACE if file == STDIN else file for file in files],
             "motion": happens,
         }
         explain_run(shop, delivery, {**asked, **_repeated(repeat)}, clip=clip)

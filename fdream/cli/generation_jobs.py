@@ -10,15 +10,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fdream.cli.delivery import Name, Writer
+from fdream.cli.standard_input import PLACE, STDIN
 from fdream.core.errors import DataError
 
 if TYPE_CHECKING:
     from fdream.pipelines.generation import Clip, Still
-
-STDIN: Final = "standard input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +111,9 @@ def open_bytes(named: str | None) -> BinaryIO:
     Raises:
         DataError: it cannot be read.
     """
-    if named in (None, "-"):
+    if named in (None, STDIN):
         if sys.stdin is None:
-            raise DataError(f"{STDIN}: closed; name a file, or pipe something in.")
+            raise DataError(f"{PLACE}: closed; name a file, or pipe something in.")
         return sys.stdin.buffer
     try:
         return Path(str(named)).open("rb")

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from fdream.cli.delivery import Name
 from fdream.cli.generation_jobs import (
-    STDIN,
     Fault,
     Job,
     clip_product,
     nobody_pipes,
     open_bytes,
 )
+from fdream.cli.standard_input import PLACE, STDIN
 from fdream.core.captions import CaptionPair
 from fdream.core.errors import DataError, UsageError
 from fdream.core.limits import NUM
@@ -58,7 +58,7 @@ def image_files(images: list[str] | None) -> list[str]:
             "i2v: no image; name a PNG, JPEG, WebP, BMP or GIF file, or pipe one in: "
             'fdream t2i "a corgi surfing" | fdream i2v -o out.mp4'
         )
-    return images or ["-"]
+    return images or [STDIN]
 
 
 def image_jobs(
@@ -95,15 +95,15 @@ def _read(file: str) -> Iterator[_Image | Fault]:
     found = 0
     try:
         with closing(open_bytes(file)) as stream:
-            if file != "-":
+            if file != STDIN:
                 for data in split_images(stream, file, trailing=True):
                     yield _Image(data, file, file, Path(file).stem)
                 return
-            for found, data in enumerate(split_images(stream, STDIN), start=1):
-                yield _Image(data, f"image {found}", f"{STDIN}, image {found}", "")
+            for found, data in enumerate(split_images(stream, PLACE), start=1):
+                yield _Image(data, f"image {found}", f"{PLACE}, image {found}", "")
     except DataError as error:
         # What cannot be cut into images ends its stream: nothing behind it can be found.
-        yield Fault(file if file != "-" else f"image {found + 1}", str(error))
+        yield Fault(file if file != STDIN else f"image {found + 1}", str(error))
 
 
 def _jobs_of_image(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fdream.cli.delivery import Name
 from fdream.cli.generation_jobs import (
-    STDIN,
     Fault,
     Job,
     Product,
@@ -19,6 +18,7 @@ from fdream.cli.generation_jobs import (
     open_bytes,
     still_product,
 )
+from fdream.cli.standard_input import PLACE, STDIN
 from fdream.core.captions import CaptionPair
 from fdream.core.errors import UsageError
 from fdream.core.seeds import draw_seed
@@ -60,7 +60,7 @@ def prompt_source(arguments: list[str] | None, listed: ListOptions, command: str
 
     if arguments and listed.prompts is not None:
         raise UsageError("--prompts: there are prompts as arguments too; give one or the other.")
-    if arguments and arguments != ["-"]:
+    if arguments and arguments != [STDIN]:
         several = len(arguments) > 1
         return PromptSource(
             "",
@@ -72,13 +72,13 @@ def prompt_source(arguments: list[str] | None, listed: ListOptions, command: str
             ),
         )
     named = arguments[0] if arguments else listed.prompts
-    from_file = named not in (None, "-")
+    from_file = named not in (None, STDIN)
     if not from_file and named is None and nobody_pipes():
         raise UsageError(
             f'{command}: no prompt; say what to draw, such as fdream {command} "a corgi surfing", '
             "or pipe prompts in, one a line, or name a file with --prompts."
         )
-    place = str(named) if from_file else STDIN
+    place = str(named) if from_file else PLACE
     return PromptSource(place, _read_closing(open_bytes(named), place, listed, read_prompts))
 
 
