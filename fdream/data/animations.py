@@ -7,20 +7,20 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from PIL import Image
 
 from fdream.data.encoding import DEFAULT_QUALITY, Encoding
 from fdream.data.metadata import png_text, xmp_packet
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 GIF_TICK_MS: Final = 10
 # Browsers show anything faster than this at ten frames a second.
 GIF_FASTEST_MS: Final = 20
 
-_PALETTE_PIXELS: Final = 1 << 20
+_PALETTE_PIXELS: Final = 1 << 15
 
 
 def encode_gif(
@@ -36,12 +36,7 @@ def encode_gif(
     """
     quality = DEFAULT_QUALITY if encoding.quality is None else encoding.quality
     colours = min(256, max(2, round(256 * quality / DEFAULT_QUALITY)))
-    stacked = frames.reshape(-1, frames.shape[2], 3)
-    # Whole rows at a stride: enough colours to choose from, and bounded time for large videos.
-    stride = max(1, stacked.shape[0] * stacked.shape[1] // _PALETTE_PIXELS)
-    palette = Image.fromarray(stacked[::stride]).quantize(
-        colours, method=Image.Quantize.MEDIANCUT, kmeans=2
-    )
+    palette = _some_pixels(frames).quantize(colours, method=Image.Quantize.MEDIANCUT, kmeans=2)
     pictures = [
         Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
         for frame in frames
@@ -56,6 +51,18 @@ def encode_gif(
         comment=(record or "").encode(),
         **repeats,
     )
+
+
+def _some_pixels(frames: NDArray[np.uint8]) -> Image.Image:
+    """Draw the pixels that a palette is chosen from, the same ones every time.
+
+    The time of k-means grows with the colours it sees, to minutes for 16 frames of smooth 256x256,
+    and more of them than this make no better palette.
+    """
+    pixels = frames.reshape(-1, 3)
+    if len(pixels) > _PALETTE_PIXELS:
+        pixels = pixels[np.random.default_rng(0).integers(0, len(pixels), _PALETTE_PIXELS)]
+    return Image.fromarray(pixels[None])
 
 
 def gif_durations(num_frames: int, fps: float) -> list[int]:

@@ -8,6 +8,7 @@ gets raw frames on its standard input and never a file name that came from outsi
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -160,7 +161,8 @@ def _run_ffmpeg(
         *("-f", kind, target),
     ]
     try:
-        done = subprocess.run(command, input=frames.tobytes(), capture_output=True, check=False)
+        raw = np.ascontiguousarray(frames).reshape(-1).data  # no second copy of the video
+        done = subprocess.run(command, input=raw, capture_output=True, check=False)
     except OSError as error:
         # Windows takes 32,767 characters of command, half of the largest record.
         raise OutputError(
@@ -168,10 +170,12 @@ def _run_ffmpeg(
             "very long, pass --no-metadata or --format gif."
         ) from error
     if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines()
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        # Without the addresses of its own parts that FFmpeg puts first.
+        reason = re.sub(r"^(\[[^]]*\] )+", "", said[-1]) if said else f"exit {done.returncode}"
         raise OutputError(
-            f"{kind}: FFmpeg could not write {len(frames)} frames of {width}x{height} "
-            f"({reason[-1] if reason else f'exit {done.returncode}'}); is the disk full?"
+            f"{kind}: FFmpeg could not write {len(frames)} frames of {width}x{height} ({reason}); "
+            "make room, or choose another place with -o."
         )
     return done.stdout
 

@@ -168,6 +168,21 @@ def test_gif_is_close_to_its_frames() -> None:
     assert 10 * np.log10(255**2 / ((np.stack(seen) - wanted) ** 2).mean()) > 30
 
 
+def test_gif_palette_is_chosen_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    quantize = Image.Image.quantize
+
+    def counted(image: Image.Image, *args: Any, **options: Any) -> Image.Image:
+        if options.get("kmeans"):
+            seen.append(image.width * image.height)
+        return quantize(image, *args, **options)
+
+    monkeypatch.setattr(Image.Image, "quantize", counted)
+    for size in (16, 256):
+        encode_video(moving_picture(2, size, size), 8, Encoding("gif"))
+    assert seen == [2 * 16 * 16, 1 << 15]
+
+
 @pytest.mark.parametrize("fps", [1, 7.5, 8, 24, 29.97, 30, 50])
 def test_gif_timing_errors_do_not_add_up(fps: float) -> None:
     durations = gif_durations(48, fps)
@@ -200,7 +215,7 @@ def test_failure_leaves_the_old_file_and_nothing_else(
     old = contents(tmp_path)
     monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", lambda: "/bin/false")
     monkeypatch.setattr("PIL.Image.Image.save", full_after(2 if kind == "frames" else 0))
-    with pytest.raises(OutputError, match=r"No space|disk full"):
+    with pytest.raises(OutputError, match=r"No space|make room"):
         save_video(path, moving_picture(), 8, Encoding(kind), '{"schema": 1}')
     assert contents(tmp_path) == old
 
