@@ -1,0 +1,60 @@
+"""A disk that fills up, and a quota that is reached: told in one line, nothing half-written."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fdream.core.errors import OutputError
+from fdream.data.encoding import IMAGE_FORMATS, VIDEO_FORMATS, Encoding
+from fdream.data.writers import save_image, save_video
+
+# Noise, so that no format makes it small.
+FRAMES = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3)).astype(np.uint8)
+
+
+@pytest.fixture(params=["disk", "quota"])
+def little_room(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A folder that holds less than any of the results."""
+    if request.param == "quota":
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, before[1]))
+        yield tmp_path
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        return
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a small file system")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("kind", VIDEO_FORMATS)
+def test_a_video_without_room_is_an_output_error(kind: str, little_room: Path) -> None:
+    with pytest.raises(OutputError, match="make room") as caught:
+        save_video(little_room / "out", FRAMES, 8, Encoding(kind), '{"schema": 1}')
+    assert "\n" not in str(caught.value)
+    assert list(little_room.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", IMAGE_FORMATS)
+def test_a_picture_without_room_is_an_output_error(kind: str, little_room: Path) -> None:
+    with pytest.raises(OutputError, match="make room"):
+        save_image(little_room / "out", np.concatenate(FRAMES), Encoding(kind))
+    assert list(little_room.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", VIDEO_FORMATS)
+def test_the_old_result_stays(kind: str, little_room: Path) -> None:
+    out = little_room / "out"
+    small = np.zeros((1, 8, 8, 3), np.uint8)
+    save_video(out, small, 8, Encoding(kind), '{"schema": 1}')
+    before = {p: p.read_bytes() for p in little_room.rglob("*") if p.is_file()}
+    with pytest.raises(OutputError):
+        save_video(out, FRAMES, 8, Encoding(kind), '{"schema": 1}')
+    assert {p: p.read_bytes() for p in little_room.rglob("*") if p.is_file()} == before
