@@ -37,10 +37,12 @@ class PromptSource:
     Attributes:
         place: empty for the arguments of the command.
         lines: read as they are asked for.
+        doubt: what looks like a mistake, and may be none.
     """
 
     place: str
     lines: Iterator[PromptLine | BadLine]
+    doubt: str = ""
 
 
 def prompt_source(arguments: list[str] | None, listed: ListOptions, command: str) -> PromptSource:
@@ -62,15 +64,12 @@ def prompt_source(arguments: list[str] | None, listed: ListOptions, command: str
         raise UsageError("--prompts: there are prompts as arguments too; give one or the other.")
     if arguments and arguments != [STDIN]:
         several = len(arguments) > 1
-        return PromptSource(
-            "",
-            iter(
-                [
-                    PromptLine(n, clean_prompt(text, f"PROMPT {n}" if several else "PROMPT"))
-                    for n, text in enumerate(arguments, start=1)
-                ]
-            ),
-        )
+        texts = [
+            clean_prompt(text, f"PROMPT {n}" if several else "PROMPT")
+            for n, text in enumerate(arguments, start=1)
+        ]
+        lines = iter([PromptLine(n, text) for n, text in enumerate(texts, start=1)])
+        return PromptSource("", lines, _forgotten_quotes(texts))
     named = arguments[0] if arguments else listed.prompts
     from_file = named not in (None, STDIN)
     if not from_file and named is None and nobody_pipes():
@@ -80,6 +79,15 @@ def prompt_source(arguments: list[str] | None, listed: ListOptions, command: str
         )
     place = str(named) if from_file else PLACE
     return PromptSource(place, _read_closing(open_bytes(named), place, listed, read_prompts))
+
+
+def _forgotten_quotes(texts: list[str]) -> str:
+    if len(texts) < 2 or any(" " in text for text in texts):
+        return ""
+    return (
+        f"{len(texts)} prompts of one word each; if they are meant as one, quote them: "
+        f'"{" ".join(texts)}"'
+    )
 
 
 def _read_closing(
@@ -113,6 +121,8 @@ def prompt_jobs(
     from fdream.data.prompt_list import BadLine
     from fdream.pipelines.generation import Sample
 
+    if source.doubt:
+        shop.reporter.warn(source.doubt)
     position = 0
     for line in source.lines:
         if isinstance(line, BadLine):

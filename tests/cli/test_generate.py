@@ -7,60 +7,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fdream.cli.app import run
 from fdream.data.images import decode_image, split_images
 from fdream.data.media import read_video
 from fdream.data.metadata import image_record, read_record
-
-
-@dataclass
-class Result:
-    """What a command left behind."""
-
-    code: int
-    out: bytes
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.decode().splitlines()
-
-
-Fdream = Callable[..., Result]
+from tests.cli.conftest import Fdream
 
 
 @pytest.fixture
-def fdream(
-    tiny_bundle: Path,
-    in_tmp: Path,
-    capfdbinary: pytest.CaptureFixture[bytes],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Fdream:
-    """Run a command in this process, in a folder of its own, with the tiny bundle's stages."""
-    del in_tmp
-
-    def call(*args: str, stdin: bytes | None = None, terminal: bool = False) -> Result:
-        words = list(args)
-        if words[0] in ("t2i", "t2v") and "--prior" not in words:
-            words += ["--prior", f"pocket:{tiny_bundle}"]
-        if words[0] in ("i2v", "t2v") and "--generator" not in words:
-            words += ["--generator", f"dreamer:{tiny_bundle}"]
-        if stdin is not None:
-            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
-        capfdbinary.readouterr()
-        code = run(words)
-        said = capfdbinary.readouterr()
-        return Result(code, said.out, said.err.decode())
-
-    return call
+def fdream(tiny_fdream: Fdream) -> Fdream:
+    return tiny_fdream
 
 
 def test_the_pipe_gives_the_frames_of_t2v(fdream: Fdream) -> None:
