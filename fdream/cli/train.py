@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from json import dumps
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -18,6 +19,13 @@ from fdream.cli.params import (
     choose_device,
     reporter_of,
 )
+from fdream.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from fdream.core.recipe import Recipe
+    from fdream.core.recipe_io import LoadedRecipe
+
+_PROOF_STEPS: Final = 12
 
 
 def train(
@@ -36,6 +44,23 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the recipe, print it whole, and stop.")
     ] = False,
+    resume: Annotated[
+        str,
+        typer.Option(
+            "--resume",
+            metavar="WHEN",
+            help="auto continues the run folder's last checkpoint; never refuses a folder that "
+            "has one.",
+        ),
+    ] = "auto",
+    prove: Annotated[
+        bool,
+        typer.Option(
+            "--prove-resume",
+            help="Train a few steps twice, once killed at random and resumed; exit 1 unless the "
+            "weights are equal bit for bit.",
+        ),
+    ] = False,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     threads: ThreadsOption = None,
@@ -53,9 +78,13 @@ def train(
       fdream train pocket/video --init-from runs/pocket-t2i
       fdream i2v photo.png --generator dreamer:runs/pocket-video -o out.mp4
     """
+    from fdream.core import launch
     from fdream.core.recipe_io import load_recipe
+    from fdream.core.report import SilentReporter
     from fdream.pipelines.training import check_recipe, run_training
 
+    if resume not in ("auto", "never"):
+        raise UsageError(f"--resume {resume!r}: expected auto or never.")
     sets = [*(set_ or ())]
     if init_from is not None:
         # Quoted: a folder named like a number is a name all the same.
@@ -64,11 +93,18 @@ def train(
     if dry_run:
         render.line(loaded.toml().rstrip())
         return
+    if prove:
+        _prove(ctx, loaded, [recipe, *_passed_on(sets, unset or (), device, dtype, threads)], json)
+        return
     run = loaded.recipe.run
     manager = choose_device(
         device or _unless_auto(run.device), dtype or _unless_auto(run.dtype), threads or run.threads
     )
-    folder, progress = run_training(loaded, manager, reporter_of(ctx))
+    # Of several processes one speaks.
+    reporter = reporter_of(ctx) if launch.is_main() else SilentReporter()
+    folder, progress = run_training(loaded, manager, reporter, resume=resume)
+    if not launch.is_main():
+        return
     if json:
         render.as_json(
             {
@@ -80,6 +116,42 @@ def train(
         )
     else:
         render.line(str(folder.root))
+
+
+def _prove(
+    ctx: typer.Context, loaded: LoadedRecipe[Recipe], arguments: list[str], json: bool
+) -> None:
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from fdream.pipelines.proof import prove_resume
+
+    recipe = loaded.recipe
+    steps = min(recipe.train.steps, _PROOF_STEPS)
+    found = prove_resume(arguments, Path(recipe.output_folder()), steps, reporter_of(ctx))
+    if json:
+        render.as_json(asdict(found))
+    else:
+        render.line(
+            f"equal: {found.steps} steps, killed after step {found.killed_after}, resumed at "
+            f"{found.resumed_at}; weights {found.sha256['weights.safetensors'][:16]}"
+        )
+
+
+def _passed_on(
+    sets: Sequence[str],
+    unsets: Sequence[str],
+    device: str | None,
+    dtype: str | None,
+    threads: int | None,
+) -> list[str]:
+    """Write options as a child process takes them."""
+    words = [word for change in sets for word in ("-s", change)]
+    words += [word for key in unsets for word in ("--unset", key)]
+    for name, value in (("--device", device), ("--dtype", dtype), ("--threads", threads)):
+        if value is not None:
+            words += [name, str(value)]
+    return words
 
 
 def _unless_auto(value: str) -> str | None:

@@ -5,13 +5,14 @@ Nothing else in the tree names a backend. Everything that computes is handed a `
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, cast
 
-from fdream.core import host_memory
+from fdream.core import host_memory, launch
 from fdream.core.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class DeviceManager:
         reason: why that format, for the log and the output's metadata.
         offload: ``model`` keeps a module on the CPU except while it is borrowed.
         threads: CPU threads that torch uses.
+        training: weights that want a gradient keep their own format when they are placed: what an
+            optimizer adds to half precision is rounded away.
     """
 
     kind: DeviceKind
@@ -70,6 +73,7 @@ class DeviceManager:
     reason: str
     offload: Offload
     threads: int
+    training: bool = False
 
     @classmethod
     def choose(
@@ -111,10 +115,21 @@ class DeviceManager:
             threads=torch.get_num_threads(),
         )
 
-    def _elsewhere(self, tensor: torch.Tensor) -> bool:
-        """Say whether a tensor is on another device, or of another floating-point type."""
-        recast = tensor.is_floating_point() and tensor.dtype != self.dtype
-        return recast or tensor.device.type != self.torch_device.type
+    def for_training(self) -> DeviceManager:
+        """Return the same device for a training run."""
+        return replace(self, training=True)
+
+    def _elsewhere(self, weight: torch.Tensor) -> bool:
+        """Say whether a weight is on another device, or of another floating-point type."""
+        recast = weight.is_floating_point() and weight.dtype != self._format_of(weight)
+        return recast or weight.device.type != self.torch_device.type
+
+    def _format_of(self, weight: torch.Tensor) -> torch.dtype:
+        return weight.dtype if self.training and weight.requires_grad else self.dtype
+
+    def _move(self, weight: torch.Tensor) -> torch.Tensor:
+        kind = self._format_of(weight) if weight.is_floating_point() else None
+        return weight.to(self.torch_device, kind)
 
     def place(self, x: Placeable) -> Placeable:
         """Move a module or tensor to the device, floating-point values to its dtype.
@@ -127,7 +142,11 @@ class DeviceManager:
             if isinstance(x, torch.nn.Module):
                 # Only if something changes: diffusers warns of every cast, even an empty one.
                 if any(self._elsewhere(t) for t in (*x.parameters(), *x.buffers())):
-                    x.to(device=self.torch_device, dtype=self.dtype)  # in place
+                    if self.training and any(p.requires_grad for p in x.parameters()):
+                        # In place; `to` would cast what is trained as well.
+                        x._apply(self._move)  # type: ignore[no-untyped-call]
+                    else:
+                        x.to(device=self.torch_device, dtype=self.dtype)  # in place
                 return x
             # Cast first: MPS cannot even hold a float64 tensor.
             cast_x = x.to(self.dtype) if x.is_floating_point() else x
@@ -157,6 +176,25 @@ class DeviceManager:
         return torch.autocast(self.kind, dtype=self.dtype)
 
     @contextmanager
+    def deterministic(self, asked: bool) -> Iterator[None]:
+        """Have CUDA add in the same order every time inside the block, if that is asked for."""
+        import torch
+
+        if not asked or self.kind != "cuda":
+            yield  # a CPU with a fixed number of threads does so by itself
+            return
+        # cuBLAS reads this when its first handle is made.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        benchmark = torch.backends.cudnn.benchmark
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(False)
+            torch.backends.cudnn.benchmark = benchmark
+
+    @contextmanager
     def guard(self) -> Iterator[None]:
         """Turn a lack of memory into an error that says what to try."""
         try:
@@ -165,11 +203,18 @@ class DeviceManager:
             if not _lacks_memory(error):
                 raise
             raise DeviceError(
-                f"{self.torch_device}: out of memory ({_first_line(error)}). "
-                "Try a smaller --size, fewer --frames, --num 1"
-                + (", --dtype bfloat16" if str(self.dtype) == "torch.float32" else "")
-                + (" or --device cpu." if self.kind != "cpu" else " or a smaller model.")
+                f"{self.torch_device}: out of memory ({_first_line(error)}). {self._less()}"
             ) from error
+
+    def _less(self) -> str:
+        halve = ", --dtype bfloat16" if str(self.dtype) == "torch.float32" else ""
+        if self.training:
+            return (
+                f"Set train.gradient_checkpointing=true, halve train.batch_size and double "
+                f"train.accumulate{halve}; `fdream train RECIPE --plan` tells what fits."
+            )
+        other = " or --device cpu." if self.kind != "cpu" else " or a smaller model."
+        return f"Try a smaller --size, fewer --frames, --num 1{halve}{other}"
 
     def memory(self) -> MemoryFigures:
         """Return the memory of the device; on the CPU that of the machine and this process."""
@@ -219,7 +264,9 @@ def _choose_device(asked: str) -> torch.device:
 
     states = {state.kind: state for state in survey()}
     if asked == "auto":
-        return torch.device(next(kind for kind, state in states.items() if state.usable))
+        asked = next(kind for kind, state in states.items() if state.usable)
+    if asked == "cuda" and launch.num_processes() > 1:
+        asked = f"cuda:{launch.local_index()}"  # each process has a GPU of its own
     kind, _, index = asked.partition(":")
     if kind not in states or (":" in asked and not (kind == "cuda" and index.isdigit())):
         raise UsageError(f"device {asked!r}: expected {DEVICE_CHOICES}.")

@@ -79,6 +79,7 @@ class DataTable(Table):
 
     source: str = "spriteworld"
     validation: Positive = Field(256, description="held-out samples")
+    workers: Count = Field(0, description="threads that gather batches ahead of time")
     options: FreeTable = Field(default_factory=dict, description="validated by the source")
 
 
@@ -87,7 +88,7 @@ class TrainTable(Table):
 
     objective: Literal["autoencoder", "contrastive", "image", "video"] = "video"
     steps: Positive = 10_000
-    batch_size: Positive = 8
+    batch_size: Positive = Field(8, description="samples, of all processes together")
     minutes: Annotated[float, Field(gt=0)] | None = Field(
         None, description="stop after so many minutes, whatever the step"
     )
@@ -102,6 +103,7 @@ class TrainTable(Table):
     grad_clip: Annotated[float, Field(gt=0)] = 1.0
     channels_last: bool = True
     compile: bool = False
+    deterministic: bool = Field(False, description="CUDA: same bits every time, at some cost")
     gradient_checkpointing: bool = False
     accumulate: Positive = Field(1, description="batches an optimizer step")
     log_every: Positive = 20
@@ -109,6 +111,7 @@ class TrainTable(Table):
     sample_every: Positive = 1000
     save_every: Positive = Field(500, description="steps")
     save_minutes: Annotated[float, Field(gt=0)] = 5.0
+    trackers: Names = Field((), description="accelerate's trackers, such as tensorboard")
     init_from: str | None = Field(None, description="bundle or run folder to start from")
 
 

@@ -5,10 +5,11 @@ Library code is handed a ``Reporter`` and never prints. Only this module knows t
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Protocol, TextIO
 
@@ -34,6 +35,9 @@ class Bar(Protocol):
 
     def update(self, n: int = 1, **figures: object) -> None:
         """Advance by ``n`` and show the latest figures, such as ``loss=0.12``."""
+
+    def row(self, figures: Mapping[str, float]) -> None:
+        """Tell figures worth keeping, as one JSON line where no bar is drawn."""
 
 
 class Reporter(Protocol):
@@ -69,9 +73,9 @@ class StderrReporter:
 
     @contextmanager
     def progress(self, total: int | None, description: str, initial: int = 0) -> Iterator[Bar]:
-        """Open a tqdm bar on a terminal, a silent one elsewhere."""
+        """Open a tqdm bar on a terminal, one that only writes rows elsewhere."""
         if self._quiet or not sys.stderr.isatty():
-            yield SilentBar()
+            yield SilentBar() if self._quiet else _Lines()
             return
         from tqdm import tqdm
 
@@ -126,6 +130,14 @@ class SilentBar:
     def update(self, n: int = 1, **figures: object) -> None:
         """Do nothing."""
 
+    def row(self, figures: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+
+class _Lines(SilentBar):
+    def row(self, figures: Mapping[str, float]) -> None:
+        _write_line(sys.stderr, json.dumps(dict(figures)))
+
 
 class _TqdmBar:
     def __init__(self, bar: Any) -> None:
@@ -135,6 +147,9 @@ class _TqdmBar:
         if figures:
             self._bar.set_postfix(figures, refresh=False)
         self._bar.update(n)
+
+    def row(self, figures: Mapping[str, float]) -> None:
+        """Drop them: the bar shows them already."""
 
 
 def _write_line(stream: TextIO, text: str) -> None:

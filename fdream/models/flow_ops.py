@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fdream.models.conditions import FlowTarget
+from fdream.models.processes import batch_average
 
 MOVING_PX = 0.5
 
@@ -120,8 +121,8 @@ def flow_loss(predicted: Tensor, target: FlowTarget, alpha_bar: Tensor, scale: T
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean, zero where nothing has weight."""
-    return (values * weights).sum() / weights.sum().clamp(min=1e-6)
+    """Weighted mean over the whole batch, zero where nothing has weight."""
+    return (values * weights).sum() / batch_average(weights.sum()).clamp(min=1e-6)
 
 
 def _resize(field: Tensor, size: tuple[int, int]) -> Tensor:

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from pydantic import BaseModel, ValidationError
 
-from fdream.core.errors import DeviceError, RecipeError, WeightsError
+from fdream.core import launch
+from fdream.core.errors import RecipeError, WeightsError
 from fdream.core.recipe import Recipe
-from fdream.core.recipe_io import LoadedRecipe, Problem, problems_in
+from fdream.core.recipe_io import LoadedRecipe, Problem, problems_in, read_toml
 from fdream.models.bundle import Bundle
 from fdream.stages import registry
-from fdream.training.loop import RunFolder, TrainingLoop
+from fdream.training.checkpoints import complete
+from fdream.training.loop import TrainingLoop
 from fdream.training.objective import Objective
 from fdream.training.objectives.autoencoder import AutoencoderObjective
 from fdream.training.objectives.contrastive import ContrastiveObjective
 from fdream.training.objectives.image import ImageObjective
 from fdream.training.objectives.video import VideoObjective
 from fdream.training.pictures import ClipSource, SpriteWorldOptions, StillSource
+from fdream.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from fdream.core.device import DeviceManager
@@ -60,31 +64,58 @@ def check_recipe(recipe: Recipe) -> Iterable[Problem]:
 
 
 def run_training(
-    loaded: LoadedRecipe, device: DeviceManager, reporter: Reporter
+    loaded: LoadedRecipe, device: DeviceManager, reporter: Reporter, resume: str = "auto"
 ) -> tuple[RunFolder, Progress]:
-    """Train what a recipe describes, resuming its run folder if there is one.
+    """Train what a recipe describes.
+
+    Args:
+        loaded: the recipe.
+        device: where to compute.
+        reporter: where progress goes.
+        resume: ``auto`` goes on from the run folder's last checkpoint; ``never`` refuses a folder
+            that holds one.
 
     Returns:
         The run folder, and how far the run has come.
 
     Raises:
-        DeviceError: the device is no CPU; nothing here has run on another one yet.
+        OutputError: the run folder is in use, or cannot be written.
         RecipeError: the folder holds a run of another recipe.
         WeightsError: ``init_from`` holds no bundle.
         Stopped: a signal asked the run to stop; it was saved first.
     """
-    if device.kind != "cpu":
-        raise DeviceError(
-            f"device {device.kind!r}: the objectives work on the CPU so far; add --device cpu."
-        )
-    recipe = loaded.recipe
+    recipe, device = loaded.recipe, device.for_training()
     # Fresh weights are drawn from torch's global generator; everything later has its own.
     torch.manual_seed(recipe.run.seed)
     objective = build_objective(recipe, device)
     folder = RunFolder(Path(recipe.output_folder()))
-    _claim(folder, loaded, device)
-    progress = TrainingLoop(objective, recipe.train, folder, recipe.run.seed, reporter).run()
-    return folder, progress
+    if resume == "never" and complete(folder.checkpoints):
+        raise RecipeError(
+            f"--resume never: {folder.root} holds checkpoints already; choose another folder with "
+            "-s run.output=FOLDER, or go on from them without this option."
+        )
+    with _ours(folder, loaded, device):
+        loop = TrainingLoop(
+            objective,
+            recipe.train,
+            folder,
+            recipe.run.seed,
+            reporter,
+            device,
+            recipe.data.workers,
+        )
+        return folder, loop.run()
+
+
+@contextmanager
+def _ours(folder: RunFolder, loaded: LoadedRecipe, device: DeviceManager) -> Iterator[None]:
+    """Hold the run folder, for this process and its siblings."""
+    if not launch.is_main():
+        yield  # the main process holds it for all
+        return
+    with folder.locked():
+        _claim(folder, loaded, device)
+        yield
 
 
 def build_objective(recipe: Recipe, device: DeviceManager) -> Objective:
@@ -95,10 +126,10 @@ def build_objective(recipe: Recipe, device: DeviceManager) -> Objective:
     kind = _OBJECTIVES[recipe.train.objective]
     options: Any = kind.Options.model_validate(recipe.objective)
     if kind is AutoencoderObjective:
-        return AutoencoderObjective(options, stills)
+        return AutoencoderObjective(options, stills, device)
     assert base is not None, "check_recipe asks for init_from"
     if kind is ContrastiveObjective:
-        return ContrastiveObjective(options, stills, base)
+        return ContrastiveObjective(options, stills, base, device)
     if kind is ImageObjective:
         return ImageObjective(options, stills, base, device)
     choice = recipe.stages.supervisor
@@ -131,16 +162,14 @@ def _table_problems(
 
 def _claim(folder: RunFolder, loaded: LoadedRecipe, device: DeviceManager) -> None:
     """Write down what the run is, or make sure that the folder's run is this one."""
-    folder.root.mkdir(parents=True, exist_ok=True)
     resolved = folder.root / "recipe.resolved.toml"
-    text = loaded.toml()
-    if resolved.is_file() and _identity(resolved.read_text(encoding="utf-8")) != _identity(text):
+    if resolved.is_file() and _identity(_recipe_of(resolved)) != _identity(loaded.recipe):
         raise RecipeError(
             f"run.output = {str(folder.root)!r}: the folder holds a run of another recipe "
             "(see recipe.resolved.toml there); choose another folder with -s run.output=FOLDER, or "
             "remove it."
         )
-    resolved.write_text(text, encoding="utf-8")
+    resolved.write_text(loaded.toml(), encoding="utf-8")
     facts = {
         "schema": 1,
         "versions": {
@@ -157,9 +186,10 @@ def _claim(folder: RunFolder, loaded: LoadedRecipe, device: DeviceManager) -> No
     )
 
 
-def _identity(resolved: str) -> str:
-    """Leave out what may change between a run's sessions: its length, its pace, its reports."""
-    free = (
+_FREE: Final = {
+    "run": {"device", "dtype", "output", "threads"},
+    "data": {"workers"},
+    "train": {
         "steps",
         "minutes",
         "log_every",
@@ -167,9 +197,24 @@ def _identity(resolved: str) -> str:
         "sample_every",
         "save_every",
         "save_minutes",
-        "device",
-        "output",
-        "threads",
         "compile",
-    )
-    return "\n".join(line for line in resolved.splitlines() if line.split(" ")[0] not in free)
+        "deterministic",
+        "trackers",
+    },
+}
+"""What may change between a run's sessions: its length, its machine, its reports."""
+
+
+def _identity(recipe: Recipe) -> dict[str, Any]:
+    return recipe.model_dump(exclude={**_FREE, "extends": True})
+
+
+def _recipe_of(resolved: Path) -> Recipe:
+    """Read a run's own recipe; keys that are younger than the run have their defaults."""
+    try:
+        return Recipe.model_validate(read_toml(resolved))
+    except ValidationError as error:
+        raise RecipeError(
+            f"{resolved}: not a recipe of this fdream ({error.error_count()} problems); the run is "
+            "older or was edited: choose another folder with -s run.output=FOLDER."
+        ) from error

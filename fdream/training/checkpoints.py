@@ -1,19 +1,24 @@
 """Checkpoints: safetensors for tensors, JSON for the rest, complete or absent.
 
-A checkpoint is written beside its final name and renamed, so that a kill leaves either the whole of
-it or a folder that is never read and is swept up by the next save.
+A checkpoint is written beside its final name, synced to the disk and renamed, so that a kill or a
+power cut leaves either the whole of it or a folder that is never read and is swept up by the next
+save. Its ``state.json`` names every other file with size and hash: what a disk has spoilt since is
+noticed, and the checkpoint before it is taken.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -22,6 +27,7 @@ from fdream.core.errors import WeightsError
 from fdream.core.paths import atomic_write
 
 _PARTIAL = ".partial"
+_STATE = "state.json"
 KEPT = 2
 """How many checkpoints a run keeps: the last, and one in case a disk lies."""
 
@@ -36,10 +42,51 @@ class Progress:
     samples: int = 0
 
 
-def latest(folder: Path) -> Path | None:
-    """Return the newest complete checkpoint of a run's ``checkpoints`` folder, or None."""
-    found = sorted(p for p in folder.glob("step-*") if p.suffix != _PARTIAL and p.is_dir())
-    return found[-1] if found else None
+def complete(folder: Path) -> list[Path]:
+    """Return the checkpoints of a run's ``checkpoints`` folder that were renamed, oldest first."""
+    found = (p for p in folder.glob("step-*") if p.suffix != _PARTIAL)
+    return sorted(p for p in found if (p / _STATE).is_file())
+
+
+def latest(folder: Path, warn: Callable[[str], None] | None = None) -> Path | None:
+    """Return the newest checkpoint whose files are what was written, or None if there is none.
+
+    Args:
+        folder: a run's ``checkpoints``.
+        warn: told of each newer one that is damaged.
+
+    Raises:
+        WeightsError: there are checkpoints, and all are damaged: to begin again would lose a run.
+    """
+    found = complete(folder)
+    for checkpoint in reversed(found):
+        fault = damage(checkpoint)
+        if fault is None:
+            return checkpoint
+        if warn is not None:
+            warn(f"{checkpoint}: {fault}; it is passed over for the one before.")
+    if found:
+        raise WeightsError(
+            f"{folder}: no checkpoint is whole ({found[-1].name}: {damage(found[-1])}); restore "
+            "one from a backup, or train in another folder with -s run.output=FOLDER."
+        )
+    return None
+
+
+def damage(checkpoint: Path) -> str | None:
+    """Say what is wrong with a checkpoint's files, or None if they are what was written."""
+    try:
+        state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+        files = state.get("files", {})
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{_STATE} cannot be read ({error})"
+    for name, facts in files.items():
+        path = checkpoint / name
+        if not path.is_file() or path.stat().st_size != facts["bytes"]:
+            return f"{name} is missing or cut off"
+        if _sha256(path) != facts["sha256"]:
+            return f"{name} is not what was written"
+    return None
 
 
 def save(
@@ -48,30 +95,57 @@ def save(
     modules: Mapping[str, nn.Module],
     averages: Mapping[str, Tensor],
     optimizer: Optimizer,
+    extra: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a checkpoint and drop those older than the last ``KEPT``.
 
+    Args:
+        folder: a run's ``checkpoints``.
+        progress: how far the run has come.
+        modules: what is trained.
+        averages: their averaged weights, by ``component.parameter``.
+        optimizer: whose state goes in.
+        extra: JSON values kept with the progress, such as a loss scale.
+
     Returns:
         The folder of the new checkpoint.
+
+    Raises:
+        OSError: the disk is full or gone; nothing half-written is left.
     """
     final = folder / f"step-{progress.step:08d}"
     partial = final.with_name(final.name + _PARTIAL)
     for stale in folder.glob(f"*{_PARTIAL}"):
         shutil.rmtree(stale)
     partial.mkdir(parents=True)
-    save_file(_weights(modules), partial / "weights.safetensors")
-    save_file({k: v.contiguous() for k, v in averages.items()}, partial / "ema.safetensors")
-    tensors, rest = _optimizer_state(optimizer)
-    save_file(tensors, partial / "optimizer.safetensors")
-    state = {"schema": 1, "progress": asdict(progress), "optimizer": rest}
-    (partial / "state.json").write_text(
-        json.dumps(state, indent=1, sort_keys=True), encoding="utf-8"
-    )
+    try:
+        tensors, rest = _optimizer_state(optimizer)
+        parts = {
+            "weights": _weights(modules),
+            "ema": {k: v.contiguous() for k, v in averages.items()},
+            "optimizer": tensors,
+        }
+        for name, part in parts.items():
+            _write(part, partial / f"{name}.safetensors")
+        state = {
+            "schema": 1,
+            "progress": asdict(progress),
+            "optimizer": rest,
+            "extra": dict(extra or {}),
+            "files": _listing(partial),
+        }
+        text = json.dumps(state, indent=1, sort_keys=True)
+        (partial / _STATE).write_text(text, encoding="utf-8")
+        _sync(partial)
+    except BaseException:
+        # What a full disk needs most is the room.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     if final.exists():
         shutil.rmtree(final)
     partial.rename(final)
-    complete = sorted(p for p in folder.glob("step-*") if p.is_dir())
-    for old in complete[:-KEPT]:
+    _sync_folder(folder)
+    for old in complete(folder)[:-KEPT]:
         shutil.rmtree(old)
     return final
 
@@ -80,16 +154,26 @@ def save_module(folder: Path, module: nn.Module) -> None:
     """Write one module's weights as ``folder/weights.safetensors``, whole or not at all."""
     folder.mkdir(exist_ok=True)
     with atomic_write(folder / "weights.safetensors") as partial:
-        save_file({k: v.contiguous() for k, v in module.state_dict().items()}, partial)
+        _write({k: v.contiguous() for k, v in module.state_dict().items()}, partial)
 
 
-def load(
-    checkpoint: Path, modules: Mapping[str, nn.Module], optimizer: Optimizer
-) -> tuple[Progress, dict[str, Tensor]]:
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a checkpoint holds beside what was put back in place.
+
+    Attributes:
+        progress: how far the run had come.
+        averages: averaged weights by ``component.parameter``.
+        extra: as it was saved.
+    """
+
+    progress: Progress
+    averages: dict[str, Tensor]
+    extra: dict[str, Any]
+
+
+def load(checkpoint: Path, modules: Mapping[str, nn.Module], optimizer: Optimizer) -> Restored:
     """Restore modules and optimizer in place.
-
-    Returns:
-        The progress, and the averaged weights by ``component.parameter`` name.
 
     Raises:
         WeightsError: the checkpoint does not fit these modules.
@@ -107,11 +191,55 @@ def load(
                 f"{checkpoint}: {name} does not fit the recipe ({reason}); the model options "
                 "changed since it was saved: use another run folder."
             ) from error
-    state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+    state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
     _restore_optimizer(
         optimizer, load_file(checkpoint / "optimizer.safetensors"), state["optimizer"]
     )
-    return Progress(**state["progress"]), load_file(checkpoint / "ema.safetensors")
+    averages = load_file(checkpoint / "ema.safetensors")
+    return Restored(Progress(**state["progress"]), averages, state.get("extra", {}))
+
+
+def _write(tensors: Mapping[str, Tensor], path: Path) -> None:
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:
+        # It wraps what the system says of a full disk; only then is this not our bug.
+        raise OSError(None, str(error), str(path)) from error
+
+
+def _listing(folder: Path) -> dict[str, dict[str, Any]]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": _sha256(path),
+        }
+        for path in files
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    """Have the disk hold a folder's files, not only the system's memory of them."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows has no handles of folders, and writes their entries itself.
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _weights(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:

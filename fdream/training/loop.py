@@ -2,66 +2,82 @@
 
 from __future__ import annotations
 
-import json
+import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
-from fdream.core.errors import FdreamError, OutputError
+from fdream.core.device import DeviceManager
+from fdream.core.errors import FdreamError
 from fdream.core.recipe import TrainTable
 from fdream.core.report import Reporter
-from fdream.models.bundle import Bundle
-from fdream.training import checkpoints
+from fdream.training.batches import Ahead
 from fdream.training.checkpoints import Progress
-from fdream.training.objective import Objective
+from fdream.training.engine import Engine, EngineOptions
+from fdream.training.keeper import Keeper
+from fdream.training.objective import Batch, Objective
 from fdream.training.optim import WeightAverage, build_optimizer, learning_rate
+from fdream.training.run_folder import RunFolder
+from fdream.training.stopping import Stopped, listening
+from fdream.training.watcher import Watcher
+
+# Overflows in a row after which float16 is given up: the scale has been halved that often.
+_MOST_OVERFLOWS = 25
+_MOST_NAMES = 8
 
 
-class Stopped(FdreamError):
-    """The run was asked to stop and has saved; running the same command again continues it."""
+class LossModule(nn.Module):
+    """An objective as the one module whose forward is the loss, so that engines can wrap it."""
 
-    def __init__(self, signum: int, step: int) -> None:
-        # The one error whose code depends on what happened.
-        self.exit_code = 130 if signum == signal.SIGINT else 143  # type: ignore[misc]
-        super().__init__(
-            f"stopped at step {step} and saved; run the same command again to continue."
-        )
+    def __init__(self, objective: Objective[Any]) -> None:
+        super().__init__()
+        self.trained = nn.ModuleDict(objective.modules)
+        self._objective = objective
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._objective.loss(batch)
 
 
-@dataclass(frozen=True, slots=True)
-class RunFolder:
-    """Where a run keeps what it makes."""
+class Asked(NamedTuple):
+    """What a step was asked to be followed by, in any process."""
 
-    root: Path
+    stop: bool
+    save: bool
 
-    @property
-    def checkpoints(self) -> Path:
-        return self.root / "checkpoints"
 
-    @property
-    def cache(self) -> Path:
-        return self.root / "cache"
+@dataclass(slots=True)
+class Session:
+    """What lives from one start of the loop to its end.
 
-    @property
-    def bundle(self) -> Path:
-        return self.root / "bundle"
+    Attributes:
+        engine: runs the processes.
+        loss: the objective, as the engine wrapped it.
+        optimizer: likewise.
+        batches: of each optimizer step.
+        keeper: saves and resumes.
+        watcher: measures, draws and logs.
+        progress: how far the run has come.
+        seconds: spent training by this process' clock, earlier sessions included.
+        last_save: when, by the monotonic clock.
+        overflows: steps in a row that float16 lost.
+    """
 
-    @property
-    def sheets(self) -> Path:
-        return self.root / "sheets"
-
-    @property
-    def log(self) -> Path:
-        return self.root / "log.jsonl"
+    engine: Engine
+    loss: nn.Module
+    optimizer: Any
+    batches: Ahead[list[Batch]]
+    keeper: Keeper
+    watcher: Watcher
+    progress: Progress
+    seconds: float
+    last_save: float
+    overflows: int = 0
 
 
 class TrainingLoop:
@@ -73,72 +89,138 @@ class TrainingLoop:
         folder: where checkpoints, samples, log and the bundle go.
         seed: of the run; step k draws from ``seed`` and k alone.
         reporter: where progress goes.
+        device: where the objective computes.
+        workers: threads that gather batches ahead of time.
     """
 
     def __init__(
         self,
-        objective: Objective,
+        objective: Objective[Any],
         table: TrainTable,
         folder: RunFolder,
         seed: int,
         reporter: Reporter,
+        device: DeviceManager,
+        workers: int = 0,
     ) -> None:
         self.objective = objective
         self.table = table
         self.folder = folder
         self.seed = seed
         self.reporter = reporter
+        self.device = device.for_training()
+        self.workers = workers
 
     def run(self) -> Progress:
         """Train, resuming from the newest checkpoint.
 
         Raises:
             Stopped: SIGINT or SIGTERM came; everything was saved first.
-            FdreamError: the loss is not finite.
+            FdreamError: the loss is not finite, or several processes cannot share its batches.
         """
-        folder, table, objective = self.folder, self.table, self.objective
-        for place in (folder.checkpoints, folder.cache, folder.sheets):
-            place.mkdir(parents=True, exist_ok=True)
-        objective.prepare(folder.cache, self.reporter)
-        modules = objective.modules
-        # Before the optimizer: its state takes the layout of the parameters it is built on.
-        if table.channels_last:
-            for module in modules.values():
+        options = EngineOptions(
+            self.table.accumulate,
+            self.objective.uneven,
+            tuple(self.table.trackers),
+            self.folder.root,
+        )
+        engine = Engine(self.device, options)
+        try:
+            self._check_share(engine.share.count)
+            self.folder.make()
+            with engine.main_first():
+                self.objective.prepare(self.folder.cache, self.reporter)
+            with (
+                self.device.guard(),
+                self.device.deterministic(self.table.deterministic),
+                self._open(engine) as session,
+            ):
+                self._train(session)
+                return session.progress
+        finally:
+            engine.close()
+
+    def _check_share(self, count: int) -> None:
+        batch = self.table.batch_size
+        if count > 1 and not self.objective.splits:
+            raise FdreamError(
+                f"train.objective = {self.table.objective!r}: its loss compares the samples of a "
+                f"batch, so {count} processes cannot share one; train it with one process."
+            )
+        if batch % count:
+            raise FdreamError(
+                f"train.batch_size = {batch}: it counts the samples of all processes together, and "
+                f"{count} processes cannot share them evenly; choose a multiple of {count}."
+            )
+
+    @contextmanager
+    def _open(self, engine: Engine) -> Iterator[Session]:
+        table, modules = self.table, self.objective.modules
+        for module in modules.values():
+            self.device.place(module)
+            # Before the optimizer: its state takes the layout of the parameters it is built on.
+            if table.channels_last:
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(modules.values(), table)
         self.average = WeightAverage(modules, table.ema_decay)
-        progress = self._resume()
+        keeper = Keeper(self.objective, self.folder, self.optimizer, self.average, engine)
+        progress = keeper.resume(self.reporter)
+        loss, optimizer = engine.prepare(LossModule(self.objective), self.optimizer)
         if table.compile:
-            objective.compile()
-        last_save = time.monotonic()
-        with (
-            _listening() as stop,
-            self.reporter.progress(table.steps, objective.__class__.__name__) as bar,
-        ):
-            bar.update(progress.step)
+            self.objective.compile()
+        with Ahead(self._gather(engine), self.workers) as batches:
+            watcher = Watcher(self.objective, self.folder, keeper, engine, batches, progress)
+            yield Session(
+                engine,
+                loss,
+                optimizer,
+                batches,
+                keeper,
+                watcher,
+                progress,
+                seconds=progress.seconds,
+                last_save=time.monotonic(),
+            )
+
+    def _gather(self, engine: Engine) -> Callable[[int], list[Batch]]:
+        table = self.table
+
+        def batches(step: int) -> list[Batch]:
+            found = []
+            for micro in range(step * table.accumulate, (step + 1) * table.accumulate):
+                generator = torch.Generator().manual_seed(self.seed * 1_000_003 + micro)
+                found.append(self.objective.draw(micro, table.batch_size, engine.share, generator))
+            return found
+
+        return batches
+
+    def _train(self, session: Session) -> None:
+        table, progress, watcher = self.table, session.progress, session.watcher
+        name = self.objective.__class__.__name__
+        with listening() as stop, self.reporter.progress(table.steps, name, progress.step) as bar:
             while not self._finished(progress):
                 started = time.monotonic()
-                figures = self._step(progress)
+                figures, asked = self._step(session, started, stop)
+                session.seconds += time.monotonic() - started
+                if session.engine.share.count == 1:
+                    progress.seconds = session.seconds
                 progress.step += 1
                 progress.samples += table.batch_size * table.accumulate
-                progress.seconds += time.monotonic() - started
                 bar.update(1, **figures)
                 if progress.step % table.log_every == 0:
-                    self._log(progress, figures)
-                due = time.monotonic() - last_save > 60 * table.save_minutes
-                if stop or due or progress.step % table.save_every == 0:
-                    self._save(progress)
-                    last_save = time.monotonic()
-                if stop:
-                    raise Stopped(stop[0], progress.step)
+                    bar.row(watcher.log_step(figures))
+                if asked.stop or asked.save or progress.step % table.save_every == 0:
+                    session.keeper.save(progress)
+                    session.last_save = time.monotonic()
+                if asked.stop:
+                    raise Stopped(stop[0] if stop else signal.SIGTERM, progress.step)
                 if progress.step % table.eval_every == 0:
-                    self._evaluate(progress)
+                    bar.row(watcher.evaluate())
                 if progress.step % table.sample_every == 0:
-                    self._draw(progress)
-        self._save(progress)
-        self._evaluate(progress)
-        self._draw(progress)
-        return progress
+                    watcher.draw()
+            session.keeper.save(progress)
+            bar.row(watcher.evaluate())
+            watcher.draw()
 
     def _finished(self, progress: Progress) -> bool:
         out_of_time = self.table.minutes is not None and progress.seconds >= 60 * self.table.minutes
@@ -150,116 +232,66 @@ class TrainingLoop:
         )
         return max(progress.step / self.table.steps, by_time)
 
-    def _step(self, progress: Progress) -> dict[str, float]:
-        table = self.table
+    def _step(
+        self, session: Session, started: float, stop: list[int]
+    ) -> tuple[dict[str, float], Asked]:
+        table, engine, progress = self.table, session.engine, session.progress
         rate = learning_rate(table, progress.step, self._done(progress))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        total: dict[str, float] = {}
-        for micro in range(table.accumulate):
-            index = progress.step * table.accumulate + micro
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
-            loss, figures = self.objective.loss(index, table.batch_size, generator)
-            (loss / table.accumulate).backward()
-            for key, value in {"loss": loss.item(), **figures}.items():
-                total[key] = total.get(key, 0.0) + value / table.accumulate
-        parameters = [
+        # Whatever a layer draws, dropout say, is then a function of the step too.
+        torch.manual_seed(self.seed * 1_000_003 + progress.step * engine.share.count)
+        total: dict[str, Tensor] = {}
+        batches = session.batches.take(progress.step)
+        for batch in batches:
+            with engine.accumulate(session.loss):
+                loss, figures = session.loss(batch.to(self.device.torch_device))
+                engine.backward(loss)
+            for key, value in {"loss": loss, **figures}.items():
+                total[key] = total.get(key, 0.0) + value.detach() / table.accumulate
+        total["grad_norm"] = engine.clip(self._trained(), table.grad_clip)
+        now = time.monotonic()
+        agreed = engine.agree(
+            total
+            | {
+                "stop": float(bool(stop)),
+                "save": float(now - session.last_save > 60 * table.save_minutes),
+                "seconds": engine.mine(session.seconds + now - started),
+            }
+        )
+        asked = Asked(agreed.pop("stop") > 0, agreed.pop("save") > 0)
+        seconds = agreed.pop("seconds")
+        if engine.share.count > 1:
+            # One clock for all processes, or their learning rates would part.
+            progress.seconds = seconds
+        self._check_finite(session, agreed, batches)
+        session.optimizer.step()
+        session.optimizer.zero_grad(set_to_none=True)
+        self.average.update()
+        return {**agreed, "lr": rate}, asked
+
+    def _trained(self) -> list[Tensor]:
+        return [
             p
             for module in self.objective.modules.values()
             for p in module.parameters()
             if p.requires_grad
         ]
-        total["grad_norm"] = nn.utils.clip_grad_norm_(parameters, table.grad_clip).item()
-        if not torch.isfinite(torch.tensor(total["grad_norm"])):
-            raise FdreamError(
-                f"step {progress.step}: the gradient is not finite (loss {total['loss']}); nothing "
-                f"was saved after the last checkpoint. Lower train.lr (now {table.lr}) or raise "
-                f"train.warmup_steps (now {table.warmup_steps})."
-            )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.average.update()
-        return {**total, "lr": rate}
 
-    def _resume(self) -> Progress:
-        newest = checkpoints.latest(self.folder.checkpoints)
-        if newest is None:
-            return Progress()
-        progress, shadow = checkpoints.load(newest, self.objective.modules, self.optimizer)
-        self.average.restore(shadow, progress.step)
-        self.reporter.say(f"resuming {self.folder.root.name} at step {progress.step}")
-        return progress
-
-    def _save(self, progress: Progress) -> None:
-        objective, folder = self.objective, self.folder
-        try:
-            checkpoints.save(
-                folder.checkpoints,
-                progress,
-                objective.modules,
-                self.average.shadow,
-                self.optimizer,
-            )
-            with self._averaged():
-                Bundle.write(folder.bundle, objective.components(), objective.information())
-                for name, module in objective.beside().items():
-                    checkpoints.save_module(folder.root / name, module)
-        except OSError as error:
-            raise OutputError(
-                f"{folder.root}: step {progress.step} could not be saved ({error.strerror}); the "
-                "last checkpoint is whole. Make room, then run the same command again."
-            ) from error
-
-    def _evaluate(self, progress: Progress) -> None:
-        with self._averaged():
-            self._log(progress, {f"held_out_{k}": v for k, v in self.objective.validate().items()})
-
-    def _draw(self, progress: Progress) -> None:
-        with self._averaged():
-            Image.fromarray(self.objective.sheet()).save(
-                self.folder.sheets / f"step-{progress.step:08d}.png"
-            )
-
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Hold the averaged weights and evaluation mode inside the block."""
-        self.average.swap()
-        for module in self.objective.modules.values():
-            module.eval()
-        try:
-            # Eagerly: a compiled module would compile again for every other batch size.
-            with torch.no_grad(), torch.compiler.set_stance("force_eager"):
-                yield
-        finally:
-            self.average.swap()
-            for module in self.objective.modules.values():
-                module.train()
-
-    def _log(self, progress: Progress, figures: dict[str, float]) -> None:
-        row = {
-            "step": progress.step,
-            "samples": progress.samples,
-            "minutes": round(progress.seconds / 60, 2),
-        }
-        row |= {key: float(f"{value:.5g}") for key, value in figures.items()}
-        with self.folder.log.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(row) + "\n")
-
-
-@contextmanager
-def _listening() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM: the step in flight ends and is saved; a second signal kills."""
-    caught: list[int] = []
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        caught.append(signum)
-        signal.signal(signum, before[signum])
-
-    before: dict[int, Any] = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    for signum in before:
-        signal.signal(signum, note)
-    try:
-        yield caught
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+    def _check_finite(
+        self, session: Session, figures: Mapping[str, float], batches: list[Batch]
+    ) -> None:
+        finite = math.isfinite(figures["loss"]) and math.isfinite(figures["grad_norm"])
+        # The scaler drops such a step by itself, and lowers its scale.
+        overflow = session.engine.scales_loss and math.isfinite(figures["loss"]) and not finite
+        session.overflows = session.overflows + 1 if overflow else 0
+        if finite or (overflow and session.overflows < _MOST_OVERFLOWS):
+            return
+        names = session.engine.gathered([name for batch in batches for name in batch.names])
+        shown = ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
+        raise FdreamError(
+            f"step {session.progress.step}: the gradient is not finite (loss {figures['loss']}); "
+            f"nothing was saved after the last checkpoint. The samples were {shown}. Lower "
+            f"train.lr (now {self.table.lr}) or raise train.warmup_steps (now "
+            f"{self.table.warmup_steps})."
+        )

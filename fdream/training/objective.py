@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +22,42 @@ class ObjectiveOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Objective(ABC):
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which part of a batch belongs to one process of several.
+
+    All randomness of a step is drawn for the whole batch and then cut: so any number of processes
+    trains on the same samples, noise and steps.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def of(self, items: Any) -> Any:
+        """Cut a sequence or tensor of a whole batch, along its first axis."""
+        size = len(items) // self.count
+        return items[self.index * size : (self.index + 1) * size]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one process sees of one step: tensors on the CPU, until they are sent.
+
+    Attributes:
+        names: what the samples are called, for messages.
+    """
+
+    names: list[str]
+
+    def to(self, device: torch.device) -> Self:
+        """Return the same with its tensors on a device."""
+        return _sent(self, device)
+
+
+BatchT = TypeVar("BatchT", bound=Batch)
+
+
+class Objective(ABC, Generic[BatchT]):
     """Something to minimise: modules, batches and a loss.
 
     Batches are functions of the step alone, so that a run resumed at a step sees what it would have
@@ -29,6 +65,10 @@ class Objective(ABC):
     """
 
     Options: ClassVar[type[ObjectiveOptions]]
+    splits: ClassVar[bool] = False
+    """Whether the loss is a mean over samples, so that several processes may share a batch."""
+    uneven: bool = False
+    """Whether some steps leave some trained weights without a gradient."""
 
     modules: dict[str, nn.Module]
     """Trained modules by bundle component name; the loop optimises, averages and saves them."""
@@ -43,10 +83,27 @@ class Objective(ABC):
         """
 
     @abstractmethod
-    def loss(
-        self, step: int, batch_size: int, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, float]]:
-        """Compute one micro-batch's loss: a scalar with a graph, and figures for the log."""
+    def draw(self, step: int, batch_size: int, share: Share, generator: torch.Generator) -> BatchT:
+        """Gather one micro-batch on the CPU, or a process' share of it.
+
+        Called ahead of time and from several threads: it may read what ``prepare`` left, and change
+        nothing.
+
+        Args:
+            step: number of the micro-batch, from 0; with the generator all that it depends on.
+            batch_size: of all processes together.
+            share: which part of it to return.
+            generator: of the whole batch, on the CPU.
+        """
+
+    @abstractmethod
+    def loss(self, batch: BatchT) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute a micro-batch's loss: a scalar with a graph, and figures for the log."""
+
+    def probe(self, batch: BatchT) -> dict[str, Tensor]:
+        """Return figures too dear for every step, such as ratios of gradients; none by default."""
+        del batch
+        return {}
 
     def compile(self) -> None:
         """Compile what runs in ``loss``; evaluation runs it eagerly."""
@@ -72,3 +129,14 @@ class Objective(ABC):
     @abstractmethod
     def information(self) -> Mapping[str, Any]:
         """Return the ``fdream`` table of the bundle's ``model_index.json``."""
+
+
+def _sent(value: Any, device: torch.device) -> Any:
+    """Move the tensors of nested dataclasses; what is no tensor stays."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{f.name: _sent(getattr(value, f.name), device) for f in fields(value)}
+        )
+    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -130,10 +129,10 @@ def contact_sheet(rows: Sequence[Tensor]) -> np.ndarray:
     )
 
 
-def psnr(mean_square: Tensor) -> float:
+def psnr(mean_square: Tensor) -> Tensor:
     """Return the peak signal-to-noise ratio in dB of pictures in [-1, 1].
 
     Args:
         mean_square: a scalar, the mean squared error.
     """
-    return 10 * math.log10(4 / max(mean_square.item(), 1e-12))
+    return 10 * (4 / mean_square.detach().clamp(min=1e-12)).log10()

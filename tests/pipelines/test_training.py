@@ -5,15 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 import torch
 
-from fdream.core.device import DeviceManager
-from fdream.core.errors import DeviceError
-from fdream.core.recipe_io import load_recipe
-from fdream.core.report import SilentReporter
 from fdream.models.bundle import Bundle
-from fdream.pipelines.training import run_training
+from fdream.training.run_folder import RunFolder
 
 SMALL = [
     "data.options.sprites=plain",
@@ -84,7 +79,30 @@ def test_a_missing_base_is_named(fdream, in_tmp: Path) -> None:
     assert not list(in_tmp.iterdir())
 
 
-def test_what_has_not_run_on_a_gpu_does_not_pretend_to(in_tmp: Path) -> None:
-    gpu = DeviceManager("cuda", torch.device("meta"), torch.float32, "test", "none", threads=1)
-    with pytest.raises(DeviceError, match="--device cpu"):
-        run_training(load_recipe("pocket/vae"), gpu, SilentReporter())
+def test_a_folder_in_use_and_one_to_be_left_alone_are_refused(fdream, in_tmp: Path) -> None:
+    assert fdream("train", "pocket/vae", *sets()).code == 0
+    again = fdream("train", "pocket/vae", *sets("train.steps=3"), "--resume", "never")
+    assert again.code == 2
+    assert "run.output" in again.err
+    with RunFolder(in_tmp / "runs" / "pocket-vae").locked():
+        busy = fdream("train", "pocket/vae", *sets("train.steps=3"))
+    assert busy.code == 6
+    assert "another fdream train" in busy.err
+    assert fdream("train", "pocket/vae", *sets(), "--resume", "perhaps").code == 2
+
+
+def test_a_run_begun_before_a_key_existed_goes_on(fdream, in_tmp: Path) -> None:
+    assert fdream("train", "pocket/vae", *sets()).code == 0
+    resolved = in_tmp / "runs" / "pocket-vae" / "recipe.resolved.toml"
+    older = [line for line in resolved.read_text().splitlines() if "grad_clip" not in line]
+    resolved.write_text("\n".join(older))
+    assert fdream("train", "pocket/vae", *sets("train.steps=3")).code == 0
+
+
+def test_without_a_terminal_each_logged_step_is_a_json_line(fdream, in_tmp: Path) -> None:
+    done = fdream("train", "pocket/vae", *sets("train.log_every=1"))
+    rows = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
+    assert [row["step"] for row in rows] == [1, 2, 2]
+    assert {"loss", "lr", "step_s", "data_wait"} <= set(rows[0])
+    assert "held_out_psnr" in rows[2]
+    assert "{" not in fdream("-q", "train", "pocket/vae", *sets("train.steps=3")).err

@@ -10,18 +10,27 @@ from pathlib import Path
 import pytest
 import torch
 
+from fdream.core.device import DeviceManager
 from fdream.core.errors import FdreamError, WeightsError
 from fdream.core.recipe import TrainTable
 from fdream.core.report import SilentReporter
 from fdream.models.bundle import Bundle
 from fdream.training import checkpoints
 from fdream.training.checkpoints import Progress
-from fdream.training.loop import RunFolder, Stopped, TrainingLoop
-from fdream.training.objectives.autoencoder import AutoencoderObjective, AutoencoderOptions
+from fdream.training.loop import TrainingLoop
+from fdream.training.objective import Batch, Share
+from fdream.training.objectives.autoencoder import (
+    AutoencoderObjective,
+    AutoencoderOptions,
+    StillBatch,
+)
 from fdream.training.optim import WeightAverage, learning_rate
 from fdream.training.pictures import SpriteWorldOptions, StillSource
+from fdream.training.run_folder import RunFolder
+from fdream.training.stopping import Stopped
 
 WORLD = SpriteWorldOptions(sprites="plain", size=(32, 32), frames=4)
+CPU = DeviceManager.choose("cpu")
 TABLE = TrainTable(
     objective="autoencoder",
     steps=6,
@@ -38,16 +47,19 @@ TABLE = TrainTable(
 def tiny_autoencoder(width: int = 16) -> AutoencoderObjective:
     torch.manual_seed(0)
     options = AutoencoderOptions(width=width, depth=1, fit_pictures=16)
-    return AutoencoderObjective(options, StillSource(WORLD, validation=8))
+    return AutoencoderObjective(options, StillSource(WORLD, validation=8), CPU)
 
 
 def loop(
-    folder: Path, steps: int = 6, objective: AutoencoderObjective | None = None, **changes: object
+    folder: Path,
+    steps: int = 6,
+    objective: AutoencoderObjective | None = None,
+    workers: int = 0,
+    **changes: object,
 ) -> TrainingLoop:
     table = TABLE.model_copy(update={"steps": steps, **changes})
-    return TrainingLoop(
-        objective or tiny_autoencoder(), table, RunFolder(folder), 0, SilentReporter()
-    )
+    what = objective or tiny_autoencoder()
+    return TrainingLoop(what, table, RunFolder(folder), 0, SilentReporter(), CPU, workers)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -76,6 +88,29 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
+def test_batches_gathered_ahead_change_nothing(tmp_path: Path) -> None:
+    loop(tmp_path / "none").run()
+    loop(tmp_path / "two", workers=2).run()
+    one, two = weights(tmp_path / "none"), weights(tmp_path / "two")
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_half_precision_trains_float32_weights(tmp_path: Path) -> None:
+    half = DeviceManager.choose("cpu", "bfloat16")
+    objective = tiny_autoencoder()
+    objective.device = half.for_training()
+    TrainingLoop(objective, TABLE, RunFolder(tmp_path), 0, SilentReporter(), half).run()
+    assert all(p.dtype == torch.float32 for p in objective.vae.parameters())
+    loop(tmp_path / "full").run()
+    rows = [
+        [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        for folder in (tmp_path, tmp_path / "full")
+    ]
+    ours, exact = ([row["loss"] for row in part if "loss" in row] for part in rows)
+    assert ours == pytest.approx(exact, rel=0.05)
+    assert ours != exact
+
+
 def test_training_lowers_the_held_out_error(tmp_path: Path) -> None:
     objective = tiny_autoencoder()
     objective.prepare(tmp_path, SilentReporter())
@@ -88,14 +123,14 @@ def test_training_lowers_the_held_out_error(tmp_path: Path) -> None:
 
 def test_sigterm_saves_and_the_same_command_continues(tmp_path: Path) -> None:
     objective = tiny_autoencoder()
-    original = objective.loss
+    original = objective.draw
 
-    def stop_at_two(step: int, batch_size: int, generator: torch.Generator) -> object:
+    def stop_at_two(step: int, size: int, share: Share, generator: torch.Generator) -> Batch:
         if step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return original(step, batch_size, generator)
+        return original(step, size, share, generator)
 
-    objective.loss = stop_at_two  # type: ignore[method-assign, assignment]
+    objective.draw = stop_at_two  # type: ignore[method-assign, assignment]
     with pytest.raises(Stopped) as caught:
         loop(tmp_path, objective=objective, save_every=1000).run()
     assert caught.value.exit_code == 143
@@ -145,12 +180,12 @@ def test_an_infinite_loss_stops_before_it_is_saved(tmp_path: Path) -> None:
     objective = tiny_autoencoder()
     original = objective.loss
 
-    def explode(step: int, batch_size: int, generator: torch.Generator) -> object:
-        loss, figures = original(step, batch_size, generator)
-        return (loss * float("inf") if step == 4 else loss), figures
+    def explode(batch: StillBatch) -> object:
+        loss, figures = original(batch)
+        return (loss * float("inf") if "still 17" in batch.names else loss), figures
 
     objective.loss = explode  # type: ignore[method-assign, assignment]
-    with pytest.raises(FdreamError, match=r"train\.lr"):
+    with pytest.raises(FdreamError, match=r"still 16, still 17, .*train\.lr"):
         loop(tmp_path, objective=objective).run()
     newest = checkpoints.latest(tmp_path / "checkpoints")
     assert newest is not None

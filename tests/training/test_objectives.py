@@ -16,7 +16,8 @@ from fdream.data.spriteworld.chance import Chance
 from fdream.data.spriteworld.scenes import SCENES
 from fdream.models.bundle import Bundle
 from fdream.stages import registry
-from fdream.training.loop import RunFolder, TrainingLoop
+from fdream.training.loop import TrainingLoop
+from fdream.training.objective import Batch, Objective, Share
 from fdream.training.objectives.autoencoder import AutoencoderObjective, AutoencoderOptions
 from fdream.training.objectives.contrastive import (
     Agreement,
@@ -31,7 +32,9 @@ from fdream.training.pictures import (
     StillSource,
     contact_sheet,
 )
+from fdream.training.run_folder import RunFolder
 
+CPU = DeviceManager.choose("cpu")
 STILLS = StillSource(SpriteWorldOptions(sprites="plain", size=(32, 32), frames=4), validation=6)
 RECIPES = sorted((Path(__file__).parents[2] / "recipes" / "pocket").glob("*.toml"))
 TABLE = TrainTable(objective="image", steps=2, batch_size=3, lr=1e-3, warmup_steps=1, log_every=1)
@@ -43,7 +46,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("base")
     vae = AutoencoderObjective(
-        AutoencoderOptions(width=8, depth=1, latent_channels=4, fit_pictures=16), STILLS
+        AutoencoderOptions(width=8, depth=1, latent_channels=4, fit_pictures=16), STILLS, CPU
     )
     vae.prepare(folder, SilentReporter())
     Bundle.write(folder / "vae", vae.components(), vae.information())
@@ -56,15 +59,19 @@ def tiny_pair(base: Bundle) -> ContrastiveObjective:
     options = ContrastiveOptions(
         width=16, text_layers=1, image_layers=1, heads=2, image_size=16, image_patch=8
     )
-    return ContrastiveObjective(options, STILLS, base)
+    return ContrastiveObjective(options, STILLS, base, CPU)
 
 
 def tiny_image(base: Bundle, cache: Path) -> ImageObjective:
     torch.manual_seed(0)
     options = ImageOptions(channels=(16, 32), layers=1, heads=2, stills=12, sheet_steps=2)
-    objective = ImageObjective(options, STILLS, base, DeviceManager.choose("cpu"))
+    objective = ImageObjective(options, STILLS, base, CPU)
     objective.prepare(cache, SilentReporter())
     return objective
+
+
+def draw(objective: Objective, step: int, size: int, seed: int) -> Batch:
+    return objective.draw(step, size, Share(), torch.Generator().manual_seed(seed))
 
 
 def test_positives_share_the_probability() -> None:
@@ -100,7 +107,7 @@ def test_the_pair_learns_and_both_encoders_hear_it(base: Bundle) -> None:
     optimizer = torch.optim.AdamW(parameters, lr=3e-3)
     losses = []
     for _ in range(12):
-        loss, figures = pair.loss(0, 8, torch.Generator())
+        loss, figures = pair.loss(pair.draw(0, 8, Share(), torch.Generator()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -117,7 +124,7 @@ def test_the_image_objective_trains_and_leaves_a_bundle_to_draw_from(
 ) -> None:
     objective = tiny_image(base, tmp_path)
     start = {key: value.clone() for key, value in objective.unet.state_dict().items()}
-    progress = TrainingLoop(objective, TABLE, RunFolder(tmp_path), 0, SilentReporter()).run()
+    progress = TrainingLoop(objective, TABLE, RunFolder(tmp_path), 0, SilentReporter(), CPU).run()
     assert (progress.step, progress.samples) == (2, 6)
     saved = Bundle.open(tmp_path)
     assert saved.component_names == sorted([*base.component_names, "scheduler", "unet"])
@@ -170,7 +177,7 @@ def test_the_video_objective_moves_motion_and_leaves_space_alone(
     start = {k: v.clone() for k, v in objective.motion.state_dict().items()}
     run = RunFolder(tmp_path / "run")
     table = TABLE.model_copy(update={"objective": "video", "batch_size": 2, "steps": 5})
-    TrainingLoop(objective, table, run, 0, SilentReporter()).run()
+    TrainingLoop(objective, table, run, 0, SilentReporter(), CPU).run()
     after = objective.network.spatial.state_dict()
     assert all(torch.equal(after[key], value) for key, value in spatial.items())
     saved = Bundle.open(run.root)
@@ -201,7 +208,7 @@ def test_recomputing_in_backward_changes_no_gradient(base: Bundle, tmp_path: Pat
     for recompute in (False, True):
         objective.network.gradient_checkpointing = recompute
         objective.motion.zero_grad()
-        objective.loss(0, 2, torch.Generator().manual_seed(0))[0].backward()
+        objective.loss(draw(objective, 0, 2, seed=0))[0].backward()
         gradients.append(
             [p.grad.clone() for p in objective.motion.parameters() if p.grad is not None]
         )
@@ -231,7 +238,7 @@ def test_a_step_draws_from_its_generator_alone(base: Bundle, tmp_path: Path) -> 
     objective = tiny_image(base, tmp_path)
 
     def loss(step: int, seed: int) -> float:
-        return objective.loss(step, 3, torch.Generator().manual_seed(seed))[0].item()
+        return objective.loss(draw(objective, step, 3, seed))[0].item()
 
     assert loss(4, 9) == loss(4, 9)
     assert loss(4, 9) != loss(4, 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fdream.core.device import DeviceManager
 from fdream.core.report import Reporter
 from fdream.models.patch_autoencoder import PatchAutoencoder
 from fdream.stages.builtin.pixels import to_unit
-from fdream.training.objective import Objective, ObjectiveOptions
+from fdream.training.objective import Batch, Objective, ObjectiveOptions, Share
 from fdream.training.pictures import StillSource, contact_sheet, psnr
 
 
@@ -34,7 +36,20 @@ class AutoencoderOptions(ObjectiveOptions):
     last errors."""
 
 
-class AutoencoderObjective(Objective):
+@dataclass(frozen=True)
+class StillBatch(Batch):
+    """Stills and what disturbs their latents.
+
+    Attributes:
+        pictures: (B, 3, H, W) in [-1, 1].
+        noise: (B, C, h, w), standard normal.
+    """
+
+    pictures: Tensor
+    noise: Tensor
+
+
+class AutoencoderObjective(Objective[StillBatch]):
     """Reconstruct stills: squared error plus L1 on edges.
 
     Ours: there is no paper to follow here; the L1 term stands against blurred outlines.
@@ -42,9 +57,12 @@ class AutoencoderObjective(Objective):
 
     Options = AutoencoderOptions
 
-    def __init__(self, options: AutoencoderOptions, stills: StillSource) -> None:
+    def __init__(
+        self, options: AutoencoderOptions, stills: StillSource, device: DeviceManager
+    ) -> None:
         self.options = options
         self.stills = stills
+        self.device = device
         self.vae = PatchAutoencoder(
             patch=options.patch,
             latent_channels=options.latent_channels,
@@ -57,15 +75,22 @@ class AutoencoderObjective(Objective):
     def prepare(self, cache: Path, reporter: Reporter) -> None:
         reporter.say("fitting the patches in closed form")
         self.vae.fit_patches(self._pictures(range(self.options.fit_pictures)))
-        self.held_out = to_unit(self.stills.held_out_frames())
+        self.held_out = to_unit(self.stills.held_out_frames()).to(self.device.torch_device)
 
-    def loss(
-        self, step: int, batch_size: int, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, float]]:
-        pictures = self._pictures(range(step * batch_size, (step + 1) * batch_size))
+    def draw(
+        self, step: int, batch_size: int, share: Share, generator: torch.Generator
+    ) -> StillBatch:
+        indices = range(step * batch_size, (step + 1) * batch_size)
+        height, width = (side // self.options.patch for side in self.stills.options.size)
+        shape = (batch_size, self.options.latent_channels, height, width)
+        noise = torch.randn(shape, generator=generator)
+        mine = share.of(indices)
+        return StillBatch([f"still {i}" for i in mine], self._pictures(mine), share.of(noise))
+
+    def loss(self, batch: StillBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        pictures = batch.pictures
         latents = self.vae.encode(pictures)
-        noise = torch.randn(latents.shape, generator=generator)
-        drawn = self.vae.decode(latents + self.options.latent_noise * noise)
+        drawn = self.vae.decode(latents + self.options.latent_noise * batch.noise)
         square = F.mse_loss(drawn, pictures)
         edges = F.l1_loss(drawn.diff(dim=-1), pictures.diff(dim=-1)) + F.l1_loss(
             drawn.diff(dim=-2), pictures.diff(dim=-2)
@@ -76,13 +101,13 @@ class AutoencoderObjective(Objective):
         loss = square + 0.1 * self.options.edge_weight * edges + 0.1 * drift
         return loss, {
             "psnr": psnr(square),
-            "edges": edges.item(),
-            "latent_rms": latents.square().mean().sqrt().item(),
+            "edges": edges,
+            "latent_rms": latents.square().mean().sqrt(),
         }
 
     def validate(self) -> dict[str, float]:
         drawn = self.vae(self.held_out).clamp(-1, 1)
-        return {"psnr": psnr(F.mse_loss(drawn, self.held_out))}
+        return {"psnr": psnr(F.mse_loss(drawn, self.held_out)).item()}
 
     def sheet(self) -> np.ndarray:
         pictures = self.held_out[:8]

@@ -10,6 +10,7 @@ arXiv 2004.11362 (several positives).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from transformers.models.clip.modeling_clip import (
     CLIPVisionModelWithProjection,
 )
 
+from fdream.core.device import DeviceManager
 from fdream.core.report import Reporter
 from fdream.data.spriteworld.captions import vocabulary
 from fdream.data.spriteworld.chance import Chance
@@ -31,7 +33,7 @@ from fdream.models.bundle import Bundle
 from fdream.models.word_tokenizer import word_tokenizer
 from fdream.stages.builtin.condition_tokens import Conventions, clip_pixels
 from fdream.stages.builtin.pixels import to_unit
-from fdream.training.objective import Objective, ObjectiveOptions
+from fdream.training.objective import Batch, Objective, ObjectiveOptions, Share
 from fdream.training.pictures import StillSource, contact_sheet
 
 
@@ -46,14 +48,36 @@ class ContrastiveOptions(ObjectiveOptions):
     image_patch: int = 8
 
 
-class ContrastiveObjective(Objective):
+@dataclass(frozen=True)
+class PairBatch(Batch):
+    """Captions and the pictures they belong to.
+
+    Attributes:
+        ids: (B, L) token ids.
+        pictures: (B, 3, H, W) in [-1, 1].
+        same: (B, B) bool, whether a caption and a picture belong together.
+    """
+
+    ids: Tensor
+    pictures: Tensor
+    same: Tensor
+
+
+class ContrastiveObjective(Objective[PairBatch]):
     """Bring captions and their pictures together, and both away from the others of the batch."""
 
     Options = ContrastiveOptions
 
-    def __init__(self, options: ContrastiveOptions, stills: StillSource, base: Bundle) -> None:
+    def __init__(
+        self,
+        options: ContrastiveOptions,
+        stills: StillSource,
+        base: Bundle,
+        device: DeviceManager,
+    ) -> None:
         self.options = options
         self.stills = stills
+        self.device = device
         self.base = base
         self.tokenizer = word_tokenizer(vocabulary(stills.options.sprites), options.max_words)
         shape: dict[str, Any] = {
@@ -92,9 +116,9 @@ class ContrastiveObjective(Objective):
     def prepare(self, cache: Path, reporter: Reporter) -> None:
         self.held_out = self.stills.held_out()
 
-    def loss(
-        self, step: int, batch_size: int, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, float]]:
+    def draw(
+        self, step: int, batch_size: int, share: Share, generator: torch.Generator
+    ) -> PairBatch:
         indices = range(step * batch_size, (step + 1) * batch_size)
         stills = [self.stills.draw(i) for i in indices]
         captions = [
@@ -105,16 +129,21 @@ class ContrastiveObjective(Objective):
         # repel.
         meanings = [_meaning(still) for still in stills]
         same = torch.tensor([[a == b for b in meanings] for a in meanings])
-        logits = self._logits(captions, np.stack([s.frame for s in stills]))
-        loss = self.agreement.loss(logits, same)
-        right = same.gather(1, logits.argmax(1, keepdim=True)).float().mean()
-        return loss, {"matched": right.item(), "scale": self.agreement.scale.exp().item()}
+        names = [f"still {i}" for i in indices]
+        pictures = to_unit(np.stack([still.frame for still in stills]))
+        return PairBatch(names, self._ids(captions), pictures, same)
+
+    def loss(self, batch: PairBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        logits = self._logits(batch.ids, batch.pictures)
+        loss = self.agreement.loss(logits, batch.same)
+        right = batch.same.gather(1, logits.argmax(1, keepdim=True)).float().mean()
+        return loss, {"matched": right, "scale": self.agreement.scale.detach().exp()}
 
     def validate(self) -> dict[str, float]:
         captions = [still.pair.appearance for still in self.held_out]
-        logits = self._logits(captions, np.stack([s.frame for s in self.held_out]))
+        logits = self._compare(captions, np.stack([s.frame for s in self.held_out]))
         things = np.array([(s.facts.thing, s.facts.scene) for s in self.held_out])
-        best = logits.argmax(1).numpy()
+        best = logits.argmax(1).cpu().numpy()
         return {
             "object_matched": float((things[best, 0] == things[:, 0]).mean()),
             "scene_matched": float((things[best, 1] == things[:, 1]).mean()),
@@ -123,7 +152,7 @@ class ContrastiveObjective(Objective):
     def sheet(self) -> np.ndarray:
         captions = [still.pair.appearance for still in self.held_out[:8]]
         pictures = np.stack([s.frame for s in self.held_out])
-        found = self._logits(captions, pictures).argmax(1)
+        found = self._compare(captions, pictures).argmax(1).cpu()
         return contact_sheet([to_unit(pictures[:8]), to_unit(pictures[found.numpy()])])
 
     def components(self) -> Mapping[str, Any]:
@@ -138,14 +167,22 @@ class ContrastiveObjective(Objective):
     def information(self) -> Mapping[str, Any]:
         return {**self.base.information, "name": "contrastive"}
 
-    def _logits(self, captions: list[str], frames: np.ndarray) -> Tensor:
-        """Return scaled cosine similarities, (captions, pictures)."""
+    def _compare(self, captions: list[str], frames: np.ndarray) -> Tensor:
+        device = self.device.torch_device
+        return self._logits(self._ids(captions).to(device), to_unit(frames).to(device))
+
+    def _ids(self, captions: list[str]) -> Tensor:
         tokens = self.tokenizer(
             captions, padding="max_length", truncation=True, return_tensors="pt"
         )
-        text = self.text_encoder(input_ids=tokens["input_ids"]).text_embeds
-        pictures = clip_pixels(to_unit(frames), self.options.image_size, Conventions())
-        image = self.image_encoder(pixel_values=pictures).image_embeds
+        ids: Tensor = tokens["input_ids"]
+        return ids
+
+    def _logits(self, ids: Tensor, pictures: Tensor) -> Tensor:
+        """Return scaled cosine similarities, (captions, pictures)."""
+        text = self.text_encoder(input_ids=ids).text_embeds
+        pixels = clip_pixels(pictures, self.options.image_size, Conventions())
+        image = self.image_encoder(pixel_values=pixels).image_embeds
         return self.agreement(F.normalize(text, dim=-1) @ F.normalize(image, dim=-1).T)
 
 

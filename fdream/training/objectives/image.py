@@ -7,6 +7,7 @@ its first step: once frozen it cannot learn another schedule.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from fdream.stages.builtin.dreamer_scheduler import DreamerSampler
 from fdream.stages.builtin.pixels import to_unit
 from fdream.stages.builtin.sampling import sample_latents
 from fdream.training.array_cache import cached_array
-from fdream.training.objective import Objective, ObjectiveOptions
+from fdream.training.objective import Batch, Objective, ObjectiveOptions, Share
 from fdream.training.pictures import StillSource, contact_sheet
 
 
@@ -46,10 +47,28 @@ class ImageOptions(ObjectiveOptions):
     sheet_guidance: float = 3.0
 
 
-class ImageObjective(Objective):
+@dataclass(frozen=True)
+class LatentBatch(Batch):
+    """Latents to denoise.
+
+    Attributes:
+        clean: (B, C, h, w).
+        noise: like ``clean``, standard normal.
+        t: (B,) steps of the schedule.
+        captions: B of them.
+    """
+
+    clean: Tensor
+    noise: Tensor
+    t: Tensor
+    captions: list[str]
+
+
+class ImageObjective(Objective[LatentBatch]):
     """Denoise latents of stills under whole, halved, partial and empty captions."""
 
     Options = ImageOptions
+    splits = True
 
     def __init__(
         self, options: ImageOptions, stills: StillSource, base: Bundle, device: DeviceManager
@@ -63,7 +82,7 @@ class ImageObjective(Objective):
         self.tokenizer = base.load("tokenizer")
         self.text_encoder = base.load("text_encoder")
         for frozen in (self.vae, self.text_encoder):
-            frozen.requires_grad_(False)
+            device.place(frozen.requires_grad_(False))
         self.unet = base.load("unet") if base.has("unet") else self._new_unet()
         self.unet.train()
         self.modules = {"unet": self.unet}
@@ -82,25 +101,34 @@ class ImageObjective(Objective):
         self.held_out_captions = [still.pair.appearance for still in held_out]
         self.held_out_pictures = to_unit(np.stack([still.frame for still in held_out]))
         with torch.no_grad():
-            self.held_out_latents = self.vae.encode(self.held_out_pictures)
+            self.held_out_latents = self._latents_of(self.held_out_pictures).float()
 
-    def loss(
-        self, step: int, batch_size: int, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, float]]:
+    def draw(
+        self, step: int, batch_size: int, share: Share, generator: torch.Generator
+    ) -> LatentBatch:
         rows = torch.randint(len(self.latents), (batch_size,), generator=generator)
-        clean = torch.from_numpy(self.latents[rows.numpy()]).float()
-        captions = [self._caption(int(row), step) for row in rows]
-        noise = torch.randn(clean.shape, generator=generator)
+        shape = (batch_size, *self.latents.shape[1:])
+        noise = torch.randn(shape, generator=generator)
         t = self.schedule.sample_t(batch_size, generator, self.options.density)
-        return self._denoise(clean, captions, noise, t), {}
+        mine = share.of(rows)
+        return LatentBatch(
+            names=[f"still {int(row)}" for row in mine],
+            clean=torch.from_numpy(self.latents[mine.numpy()]).float(),
+            noise=share.of(noise),
+            t=share.of(t),
+            captions=[self._caption(int(row), step) for row in mine],
+        )
+
+    def loss(self, batch: LatentBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._denoise(batch.clean, batch.captions, batch.noise, batch.t), {}
 
     def validate(self) -> dict[str, float]:
         count = len(self.held_out_captions)
         noise = initial_noise(tuple(self.held_out_latents.shape[1:]), range(count))
         t = torch.linspace(20, self.schedule.num_steps - 1, count).long()
-        return {
-            "loss": self._denoise(self.held_out_latents, self.held_out_captions, noise, t).item()
-        }
+        clean, here = self.held_out_latents, self.device.torch_device
+        error = self._denoise(clean, self.held_out_captions, noise.to(here), t.to(here))
+        return {"loss": error.item()}
 
     def sheet(self) -> np.ndarray:
         captions = self.held_out_captions[:16]
@@ -108,13 +136,14 @@ class ImageObjective(Objective):
         text, empty = self._text(captions), self._text([""] * len(captions))
         latents = sample_latents(
             DreamerSampler(self.schedule),
-            noise,
+            noise.to(self.device.torch_device),
             lambda x, t: self.unet(x, t, encoder_hidden_states=text).sample,
             lambda x, t: self.unet(x, t, encoder_hidden_states=empty).sample,
             steps=self.options.sheet_steps,
             guidance=self.options.sheet_guidance,
         )
-        real, drawn = self.held_out_pictures[:16], self.vae.decode(latents)
+        real = self.held_out_pictures[:16]
+        drawn = self.vae.decode(self.device.place(latents)).float().cpu()
         return contact_sheet([real[:8], drawn[:8], real[8:], drawn[8:]])
 
     def components(self) -> Mapping[str, Any]:
@@ -166,7 +195,11 @@ class ImageObjective(Objective):
     @torch.no_grad()
     def _encode(self, rows: range) -> np.ndarray:
         frames = np.stack([self.stills.draw(row).frame for row in rows])
-        return self.vae.encode(to_unit(frames)).to(torch.float16).numpy()
+        return self._latents_of(to_unit(frames)).to("cpu", torch.float16).numpy()
+
+    def _latents_of(self, pictures: Tensor) -> Tensor:
+        latents: Tensor = self.vae.encode(self.device.place(pictures))
+        return latents
 
     def _caption(self, row: int, step: int) -> str:
         return partial_caption(self.stills.words(row), Chance(f"caption/{row}/{step}"))

@@ -28,7 +28,7 @@ from fdream.data.spriteworld.chance import Chance
 from fdream.data.spriteworld.scenes import SCENES
 from fdream.data.spriteworld.world import Description
 from fdream.models.bundle import Bundle
-from fdream.models.conditions import FlowTarget, VideoCondition, VideoSample
+from fdream.models.conditions import FlowTarget, VideoSample
 from fdream.models.latents import latent_scaling
 from fdream.models.motion_modules import MotionModules
 from fdream.models.motion_text_encoder import fresh_motion_encoder
@@ -36,7 +36,7 @@ from fdream.stages.builtin.dreamer_generator import DreamerGenerator
 from fdream.stages.builtin.pixels import to_unit
 from fdream.stages.interfaces import FlowSupervisor, SampleOptions
 from fdream.training.array_cache import cached_array
-from fdream.training.objective import Objective, ObjectiveOptions
+from fdream.training.objective import Batch, Objective, ObjectiveOptions, Share
 from fdream.training.pictures import ClipSource, contact_sheet
 
 
@@ -59,29 +59,38 @@ class VideoOptions(ObjectiveOptions):
     sheet_guidance: float = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class ClipBatch:
+@dataclass(frozen=True)
+class ClipBatch(Batch):
     """What a training step needs of its clips.
 
     Attributes:
         latents: (B, C, F, h, w).
+        noise: like ``latents``, standard normal.
+        t: (B,) steps of the schedule.
         first_frame: (B, 3, H, W) in [-1, 1].
         target: flow and visibility on the latent grid, displacements in pixels of the frame.
         pairs: one caption pair a clip.
         fps: (B,).
+        no_text: (B,) bool, true where the captions are dropped.
+        no_image: (B,) bool, true where the image tokens are dropped.
     """
 
     latents: Tensor
+    noise: Tensor
+    t: Tensor
     first_frame: Tensor
     target: FlowTarget
     pairs: list[CaptionPair]
     fps: Tensor
+    no_text: Tensor
+    no_image: Tensor
 
 
-class VideoObjective(Objective):
+class VideoObjective(Objective[ClipBatch]):
     """Denoise clips under their first frame and caption halves; hold features to the flow."""
 
     Options = VideoOptions
+    splits = True
 
     def __init__(
         self,
@@ -99,12 +108,12 @@ class VideoObjective(Objective):
         self.device = device
         self.motion = base.load("motion") if base.has("motion") else self._new_motion()
         self.generator = DreamerGenerator.assemble(base, self.motion, device=device)
-        self.network = self.generator.network
+        self.network = device.place(self.generator.network)
         self.network.gradient_checkpointing = gradient_checkpointing
         self._place_motion_text()
-        self.vae: Any = self.generator.part("vae").requires_grad_(False)
-        for name in ("text_encoder", "image_encoder"):
-            self.generator.part(name).requires_grad_(False)
+        for name in ("vae", "text_encoder", "image_encoder"):
+            device.place(self.generator.part(name).requires_grad_(False))
+        self.vae: Any = self.generator.part("vae")
         self.supervisor = supervisor
         spatial_widths = [self._width(block) for block in self.network.spatial.up_blocks[-2:]]
         supervisor.attach(spatial_widths, self.generator.schedule)
@@ -135,51 +144,70 @@ class VideoObjective(Objective):
                 [self._encode(part) for part in np.array_split(frames, max(1, len(frames) // 8))]
             )
 
-    def loss(
-        self, step: int, batch_size: int, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, float]]:
-        batch = self._batch(step, batch_size, generator)
-        condition = self._condition(batch)
+    def draw(
+        self, step: int, batch_size: int, share: Share, generator: torch.Generator
+    ) -> ClipBatch:
+        options = self.options
+        rows = torch.randint(len(self.latents), (batch_size,), generator=generator).numpy()
+        mine = [int(row) for row in share.of(np.sort(rows))]
         drop = torch.rand(2, batch_size, generator=generator)
+        channels, _, *grid = self.latents.shape[1:]
+        noise = torch.randn(batch_size, channels, options.frames, *grid, generator=generator)
+        t = self.generator.schedule.sample_t(batch_size, generator, options.density)
+        packed = torch.from_numpy(self.flow[mine]).float()
+        return ClipBatch(
+            names=[f"clip {row}" for row in mine],
+            latents=self._strided(torch.from_numpy(self.latents[mine]).float()),
+            noise=share.of(noise),
+            t=share.of(t),
+            first_frame=to_unit(np.stack([self.clips.first_frame(row) for row in mine])),
+            target=FlowTarget(flow=packed[:, :2], visibility=packed[:, 2:]),
+            pairs=[
+                clip_caption(self.clips.words(row), Chance(f"clip/{row}/{step}")) for row in mine
+            ],
+            fps=torch.full((len(mine),), self.clips.options.fps / self._stride),
+            no_text=share.of(drop[0] < options.text_dropout),
+            no_image=share.of(drop[1] < options.image_dropout),
+        )
+
+    def loss(self, batch: ClipBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        denoising, flow = self._errors(batch)
+        return denoising + self.options.flow_weight * flow, {"denoising": denoising, "flow": flow}
+
+    def _errors(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        """The denoising and the flow error of a batch, two scalars with graphs."""
+        condition = self.generator.condition(batch.first_frame, batch.pairs, batch.fps)
         empty = self.generator.caption_tokens([CaptionPair("", "")])
         condition = condition.drop_text(
-            drop[0] < self.options.text_dropout,
-            empty["text"],
-            empty.get("motion_text"),
-            empty.get("motion_mask"),
-        ).drop_image(drop[1] < self.options.image_dropout)
-        noise = torch.randn(batch.latents.shape, generator=generator)
-        t = self.generator.schedule.sample_t(batch_size, generator, self.options.density)
+            batch.no_text, empty["text"], empty.get("motion_text"), empty.get("motion_mask")
+        ).drop_image(batch.no_image)
         schedule = self.generator.schedule
-        prediction = self.generator.predict(
-            schedule.add_noise(batch.latents, noise, t), t, condition
-        )
-        denoising = F.mse_loss(prediction.output.float(), schedule.target(batch.latents, noise, t))
-        flow = self.supervisor.loss(prediction, batch.target, t)
-        return denoising + self.options.flow_weight * flow, {
-            "denoising": denoising.item(),
-            "flow": flow.item(),
-        }
+        noisy = schedule.add_noise(batch.latents, batch.noise, batch.t)
+        prediction = self.generator.predict(noisy, batch.t, condition)
+        wanted = schedule.target(batch.latents, batch.noise, batch.t)
+        denoising = F.mse_loss(prediction.output.float(), wanted)
+        return denoising, self.supervisor.loss(prediction, batch.target, batch.t)
 
     def compile(self) -> None:
         """Compile the video network: its base is not trained, but runs in every step."""
         self.network.compile()
 
     def validate(self) -> dict[str, float]:
-        total, parts = 0.0, max(1, len(self.held_out) // 8)
+        total, parts, here = 0.0, max(1, len(self.held_out) // 8), self.device.torch_device
         times = torch.linspace(20, self.generator.schedule.num_steps - 1, len(self.held_out)).long()
         for rows in np.array_split(np.arange(len(self.held_out)), parts):
             latents = self._strided(self.held_out_latents[rows])
-            t = times[rows]
-            noise = initial_noise(tuple(latents.shape[1:]), [int(r) for r in rows])
-            first = to_unit(np.stack([self.held_out[r][0][0] for r in rows]))
-            fps = torch.full((len(rows),), self.clips.options.fps / self._stride)
+            t = times[rows].to(here)
+            noise = initial_noise(tuple(latents.shape[1:]), [int(r) for r in rows]).to(here)
+            first = to_unit(np.stack([self.held_out[r][0][0] for r in rows])).to(here)
+            fps = torch.full((len(rows),), self.clips.options.fps / self._stride, device=here)
             condition = self.generator.condition(first, [self.held_out[r][1] for r in rows], fps)
             schedule = self.generator.schedule
             output = self.generator.predict(
                 schedule.add_noise(latents, noise, t), t, condition
             ).output
-            total += F.mse_loss(output, schedule.target(latents, noise, t)).item() * len(rows)
+            error = F.mse_loss(output.float(), schedule.target(latents, noise, t))
+            total += error.item() * len(rows)
         return {"loss": total / len(self.held_out)}
 
     def sheet(self) -> np.ndarray:
@@ -225,35 +253,16 @@ class VideoObjective(Objective):
         """Take a sample's frames from a whole clip (B, C, F, h, w)."""
         return video[:, :, :: self._stride][:, :, : self.options.frames]
 
-    def _batch(self, step: int, batch_size: int, generator: torch.Generator) -> ClipBatch:
-        rows = torch.randint(len(self.latents), (batch_size,), generator=generator).numpy()
-        order = np.sort(rows)
-        latents = self._strided(torch.from_numpy(self.latents[order]).float())
-        packed = torch.from_numpy(self.flow[order]).float()
-        pairs = [
-            clip_caption(self.clips.words(int(row)), Chance(f"clip/{row}/{step}")) for row in order
-        ]
-        return ClipBatch(
-            latents=latents,
-            first_frame=to_unit(np.stack([self.clips.first_frame(int(row)) for row in order])),
-            target=FlowTarget(flow=packed[:, :2], visibility=packed[:, 2:]),
-            pairs=pairs,
-            fps=torch.full((batch_size,), self.clips.options.fps / self._stride),
-        )
-
-    def _condition(self, batch: ClipBatch) -> VideoCondition:
-        return self.generator.condition(batch.first_frame, batch.pairs, batch.fps)
-
     @torch.no_grad()
     def _encode(self, frames: np.ndarray) -> Tensor:
         count = frames.shape[1]
-        coded = self.vae.encode(to_unit(rearrange(frames, "b f h w c -> (b f) h w c")))
-        return rearrange(coded, "(b f) c h w -> b c f h w", f=count)
+        pictures = self.device.place(to_unit(rearrange(frames, "b f h w c -> (b f) h w c")))
+        return rearrange(self.vae.encode(pictures), "(b f) c h w -> b c f h w", f=count).float()
 
     def _encode_rows(self, rows: range) -> np.ndarray:
         return (
             self._encode(np.stack([self.clips.draw(r).frames for r in rows]))
-            .to(torch.float16)
+            .to("cpu", torch.float16)
             .numpy()
         )
 

@@ -1,0 +1,76 @@
+"""The folder of a run: what lies where, and that one process at a time writes there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from fdream.core.errors import OutputError
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Where a run keeps what it makes."""
+
+    root: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def bundle(self) -> Path:
+        return self.root / "bundle"
+
+    @property
+    def sheets(self) -> Path:
+        return self.root / "sheets"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log.jsonl"
+
+    def make(self) -> None:
+        """Make the folders inside."""
+        for place in (self.checkpoints, self.cache, self.sheets):
+            place.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out of the folder; the lock dies with its process.
+
+        Raises:
+            OutputError: another process is training here, or the folder cannot be made.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            # The system lets go of it when the process ends, even by kill -9.
+            with FileLock(self.root / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise OutputError(
+                f"{self.root}: another fdream train is using this run folder; wait for it, or "
+                "choose another with -s run.output=FOLDER."
+            ) from None
+        except OSError as error:
+            if error.filename is None or not Path(str(error.filename)).is_relative_to(self.root):
+                raise
+            raise OutputError(
+                f"{self.root}: the run folder cannot be written ({error.strerror}); choose another "
+                "with -s run.output=FOLDER."
+            ) from error
+
+    def write_row(self, row: Mapping[str, Any]) -> None:
+        """Append a row to the log."""
+        with self.log.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(row) + "\n")

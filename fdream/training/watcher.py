@@ -1,0 +1,84 @@
+"""What is seen of a run while it goes: rows of figures, held-out errors, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import Image
+
+from fdream.training.batches import Ahead
+from fdream.training.checkpoints import Progress
+from fdream.training.engine import Engine
+from fdream.training.keeper import Keeper
+from fdream.training.objective import Objective
+from fdream.training.run_folder import RunFolder
+
+
+class Watcher:
+    """Measures, draws and logs.
+
+    Args:
+        objective: what is trained.
+        folder: of the run.
+        keeper: holds the averaged weights, which are what is measured and drawn.
+        engine: one of its processes writes.
+        batches: knows how long the loop waited for data.
+        progress: how far the run has come; the loop moves it on.
+    """
+
+    def __init__(
+        self,
+        objective: Objective[Any],
+        folder: RunFolder,
+        keeper: Keeper,
+        engine: Engine,
+        batches: Ahead[Any],
+        progress: Progress,
+    ) -> None:
+        self._objective = objective
+        self._folder = folder
+        self._keeper = keeper
+        self._engine = engine
+        self._batches = batches
+        self._progress = progress
+        self._last = (progress.step, progress.seconds, 0.0)
+
+    def log_step(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """Log a step's figures, with the pace of the steps since the last such row."""
+        step, seconds, waited = self._last
+        progress, waits = self._progress, self._batches.waited_s
+        self._last = (progress.step, progress.seconds, waits)
+        spent = max(progress.seconds - seconds, 1e-9)
+        pace = {
+            "step_s": spent / (progress.step - step),
+            "data_wait": (waits - waited) / spent,
+        }
+        return self._log({**figures, **pace})
+
+    def evaluate(self) -> dict[str, float]:
+        """Measure the averaged weights on held-out samples, and log it."""
+        with self._keeper.averaged():
+            measured = self._objective.validate()
+        return self._log({f"held_out_{key}": value for key, value in measured.items()})
+
+    def draw(self) -> None:
+        """Draw what the averaged weights do."""
+        with self._keeper.averaged():
+            sheet = self._objective.sheet()
+        if self._engine.is_main:
+            path = self._folder.sheets / f"step-{self._progress.step:08d}.png"
+            Image.fromarray(sheet).save(path)
+
+    def _log(self, figures: Mapping[str, float]) -> dict[str, float]:
+        progress = self._progress
+        row = {
+            "step": progress.step,
+            "samples": progress.samples,
+            "minutes": round(progress.seconds / 60, 2),
+        }
+        row |= {key: float(f"{value:.7g}") for key, value in figures.items()}
+        if self._engine.is_main:
+            self._folder.write_row(row)
+            self._engine.track(figures, progress.step)
+        return row
