@@ -296,11 +296,23 @@ class SchedulerStage(ABC):
 
 
 class SplitterStage(ABC):
-    """Kind ``splitter``: a caption becomes what is seen and what happens."""
+    """Kind ``splitter``: a caption becomes what is seen and what happens.
+
+    Attributes:
+        in_processes: whether copies of it may work side by side in processes of their own; what
+            holds a device or a rate limit works alone and shares out its batch itself.
+    """
+
+    in_processes: bool = False
 
     @abstractmethod
     def split(self, captions: list[str]) -> list[CaptionPair]:
-        """Split captions, one pair for each, in order."""
+        """Split captions, one pair for each, in order.
+
+        Returns:
+            The halves, with the camera's motion where the caption speaks of it, how sure the
+            stage is, and a note on what a reader should know of the pair.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,3 +213,12 @@ WHOLE_SPLITTER: Final = StageSpec(
     factory="fdream.stages.builtin.whole_splitter:WholeSplitter",
     licence=LICENCE,
 )
+
+GRAMMAR_SPLITTER: Final = StageSpec(
+    kind="splitter",
+    name="grammar",
+    summary="parts of speech and a small grammar; offline, a thousand captions a second",
+    factory="fdream.stages.builtin.grammar_splitter:GrammarSplitter",
+    requires=("HanTa", "py3langid"),
+    licence=LICENCE,
+)

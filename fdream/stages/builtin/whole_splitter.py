@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class WholeSplitter(SplitterStage):
     """Splitter ``whole``; loses nothing and needs nothing."""
 
+    in_processes = True
+
     def __init__(self, options: StageOptions, *, device: DeviceManager) -> None:
         del options, device
 

@@ -1,0 +1,284 @@
+"""A clause and what its words are: which of them move, and where a noun phrase ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from fdream.stages.builtin.grammar.tagger import CaptionTagger, Token
+from fdream.stages.builtin.grammar.words import (
+    ATTRIBUTES,
+    CROWDS,
+    FIRST_PARTS,
+    FIXED,
+    LIGHTING,
+    MOVING_OBJECTS,
+    PATHS,
+    RISING,
+    STATES,
+    THINGS_IN_ING,
+)
+
+NOUNS: Final = frozenset({"NN0", "NN1", "NN2", "NP0", "UNC", "ZZ0"})
+DETERMINERS: Final = frozenset({"AT0", "DPS", "DT0", "CRD", "ORD"})
+ADJECTIVES: Final = frozenset({"AJ0", "AJC", "AJS"})
+PRONOUNS: Final = frozenset({"PNP", "PNX", "PNI"})
+BE: Final = frozenset({"VBZ", "VBB", "VBD"})
+PARTICIPLES: Final = frozenset({"VVG", "VHG", "VDG"})
+FINITE: Final = frozenset({"VVB", "VVI", "VVZ", "VVD"})
+
+Form = Literal["participle", "finite", "passive", "attribute"]
+
+
+@dataclass(slots=True)
+class Reading:
+    """What the grammar makes of a caption.
+
+    Attributes:
+        tokens: with ``moving`` and ``still`` filled in.
+        doubted: tokens where a decision went against, or without, the tagger.
+        spans: how many motion spans there are.
+        main: the token of the caption's main thing, once met.
+        main_lemma: its dictionary form, else empty.
+    """
+
+    tokens: list[Token]
+    doubted: set[int] = field(default_factory=set)
+    spans: int = 0
+    main: int = -1
+    main_lemma: str = ""
+
+    def open_span(self) -> int:
+        """Return the number of a new motion span."""
+        self.spans += 1
+        return self.spans
+
+    def meet(self, at: int) -> None:
+        """Remember the caption's main thing: it goes without saying in the motion half."""
+        self.main, self.main_lemma = at, self.tokens[at].lemma
+
+    def forget(self) -> None:
+        """Forget the main thing: what came so far was no more than a place and a date."""
+        self.main, self.main_lemma = -1, ""
+
+
+class Clause:
+    """Tokens ``start`` to ``end`` of a caption; an index outside has an empty tag."""
+
+    def __init__(self, reading: Reading, tagger: CaptionTagger, start: int, end: int) -> None:
+        self.reading = reading
+        self.tokens = reading.tokens
+        self.tagger = tagger
+        self.start = start
+        self.end = end
+        self.last_form: Form | None = None
+        self.retag()
+
+    def tag(self, at: int) -> str:
+        return self.tokens[at].tag if self.start <= at < self.end else ""
+
+    def lower(self, at: int) -> str:
+        return self.tokens[at].lower if self.start <= at < self.end else ""
+
+    def is_noun(self, at: int) -> bool:
+        return at < self.end and self.tokens[at].tag in NOUNS and self.tokens[at].role is None
+
+    def same_phrase(self, at: int) -> bool:
+        return at < self.end and self.tokens[at].phrase == self.tokens[at - 1].phrase
+
+    def before(self, at: int) -> int:
+        """Return the index of the word before, adverbs and set phrases skipped, or start - 1."""
+        at -= 1
+        while at >= self.start and (
+            self.tokens[at].tag in ("AV0", "XX0")
+            or (self.tokens[at].role is not None and self.tokens[at].role != "frame")
+        ):
+            at -= 1
+        return at
+
+    def lemma(self, at: int) -> str:
+        token = self.tokens[at]
+        if token.tag[:2] in ("VV", "VH", "VD") or not token.lower.endswith("ing"):
+            return token.lemma
+        return self.tagger.verb_lemma(token.lower)
+
+    def take(self, at: int, span: int, still: str | None = None) -> None:
+        token = self.tokens[at]
+        if not token.moving:
+            token.moving = span
+        if still is not None and token.still is None:
+            token.still = still
+
+    def retag(self) -> None:
+        """Mend tags that a fragment misleads: "formal evening *wear*", "woman's *hand*"."""
+        for at in range(self.start, self.end):
+            token = self.tokens[at]
+            if token.lower.endswith(("'s", "s'", "\u2019s")) and token.tag in NOUNS:
+                token.tag = "DPS"
+            elif token.lower in ("doing", "having"):
+                token.tag = "VHG"
+            elif token.tag in ("VVB", "VVI") and token.role is None:
+                guided = self.tag(at - 1) in ("TO0", "VM0", "XX0", "VDB", "VDZ")
+                if not guided and self._finite(at) is None:
+                    token.tag = "NN1"
+
+    def noun_phrase(self, at: int) -> int:
+        """Return where the noun phrase that begins at ``at`` ends; ``at`` itself if none does."""
+        start = at
+        noun = False
+        while at < self.end and self.tokens[at].role is None:
+            tag, lower = self.tag(at), self.lower(at)
+            if tag in PRONOUNS:
+                return at + 1 if at == start else start if not noun else at
+            if tag in NOUNS or (noun is False and tag == "VVG" and self._is_head(at)):
+                if noun and self.verb_form(at) is not None:
+                    break
+                noun = True
+            elif noun and tag == "PRF":
+                inner = self.noun_phrase(at + 1)
+                return inner if inner > at + 1 else at
+            elif noun and lower in ("and", "or", "&"):
+                inner = self.noun_phrase(at + 1)
+                return inner if inner > at + 1 and self.verb_form(at + 1) is None else at
+            elif noun and tag == "POS":
+                noun = False
+            elif noun or not (
+                tag in DETERMINERS
+                or tag in ADJECTIVES
+                or (tag == "VVN" and self._is_modifier(at))
+                or (tag in ("VVG", "AV0") and self._is_modifier(at))
+            ):
+                break
+            at += 1
+        return at if noun else start
+
+    def _is_modifier(self, at: int) -> bool:
+        """Whether a participle or adverb stands before a noun: "freshly roasted beef"."""
+        if self.tag(at) == "AV0" and not self.lower(at).endswith("ly"):
+            return False
+        return self.tag(at + 1) in NOUNS or self.tag(at + 1) in (*ADJECTIVES, "VVN")
+
+    def _is_head(self, at: int) -> bool:
+        """Whether a verb in -ing is used as a noun: "in a clearing"."""
+        previous = self.tag(at - 1)
+        return previous in ("AT0", "DPS") and self.tag(at + 1) not in NOUNS
+
+    # -- verbs ----------------------------------------------------------------------------
+
+    def verb_form(self, at: int) -> Form | None:
+        """Say whether a motion begins with the verb at ``at``, and in which form."""
+        if at >= self.end:
+            return None
+        token = self.tokens[at]
+        form: Form | None = None
+        if token.lower == "being":
+            form = "passive" if self.tag(at + 1) in ("VVN", "VVD") else None
+        elif token.lower.endswith("ing") and len(token.lower) > 4:
+            form = self._participle(at)
+        elif token.tag in FINITE or token.tag == "NN2" or token.tag == "VVN":
+            form = self._finite(at)
+        if form is None or self._is_state(at, form):
+            return None
+        return form
+
+    def _participle(self, at: int) -> Form | None:
+        token = self.tokens[at]
+        before, after = self.before(at), self.tag(at + 1)
+        previous = self.tag(before)
+        lemma = self.lemma(at)
+        noun_follows = after in NOUNS or after in ADJECTIVES
+        if token.tag not in PARTICIPLES:
+            if token.lower in THINGS_IN_ING and previous not in BE and after not in DETERMINERS:
+                return None
+            acts = after in ("AT0", "DPS", "PNX") or (previous in NOUNS and not noun_follows)
+            if not acts and not self.tagger.may_be_verb(token.lower):
+                return None
+        if previous in BE:
+            return "participle"
+        follows_thing = previous in NOUNS or previous in PRONOUNS or previous in ("CJS", "VVD")
+        if previous == "VVZ" and before == self.start:
+            self.tokens[before].tag = "NN2"  # "sparks flying": two verbs cannot stand like this
+            follows_thing = True
+        if previous == "CJC":
+            follows_thing = self.last_form is not None or not noun_follows
+        if previous == "AJ0" and before > self.start and self.tag(before - 1) in NOUNS:
+            follows_thing = True
+        if follows_thing or (before < self.start and after in PARTICIPLES):
+            if token.tag not in PARTICIPLES:
+                self.reading.doubted.add(at)
+            if token.tag in NOUNS and after in NOUNS and token.lower in THINGS_IN_ING:
+                return None
+            return "participle"
+        if before < self.start:
+            if not noun_follows:
+                leads = after in DETERMINERS or after in ("PRP", "AVP", "AV0", "TO0", "PNX", "PNP")
+                return "participle" if leads or (token.tag == "VVG" and not after) else None
+            if token.tag in PARTICIPLES and lemma not in ATTRIBUTES:
+                return "participle"
+        if noun_follows and lemma in ATTRIBUTES and token.tag != "NN1":
+            return "attribute"
+        if noun_follows and lemma in ATTRIBUTES and before < self.start:
+            return "attribute"
+        gerund = after in DETERMINERS
+        leads = previous in ("PRP", "PRF") or self.lower(at - 1) in FIRST_PARTS
+        return "participle" if gerund and leads else None
+
+    def _finite(self, at: int) -> Form | None:
+        token = self.tokens[at]
+        before = self.before(at)
+        previous, after = self.tag(before), self.tag(at + 1)
+        if before < self.start or token.lower == "close":
+            return None
+        subject = self.tokens[before]
+        leads = after in ("AT0", "DPS", "AVP", "PNX") or self.lower(at + 1) in PATHS
+        if token.tag == "NN2":
+            # "a dog shakes off water", where the tagger saw several shakes
+            if not (previous in ("NN1", "NP0") and after in ("AVP", "AT0", "DPS", "PNX")):
+                return None
+            if not token.lower.endswith("s") or subject.lower.endswith("s"):
+                return None
+            self.reading.doubted.add(at)
+            return "finite"
+        if subject.lemma in FIXED:
+            return None
+        chained = previous == "CJC" and self.last_form == "finite"
+        if token.tag == "VVZ":
+            return "finite" if previous in NOUNS or previous in PRONOUNS or chained else None
+        if token.tag in ("VVB", "VVI"):
+            plural = previous in ("NN2", "NN0", "PNP") or subject.lower in CROWDS
+            pair = previous in NOUNS and "and" in [
+                t.lower for t in self.tokens[self.start : before]
+            ]
+            if previous == "VM0" or plural or chained or (pair and leads):
+                if not plural:
+                    self.reading.doubted.add(at)
+                return "finite"
+            return None
+        if token.tag == "VVD" and (previous in NOUNS or previous in PRONOUNS or chained):
+            irregular = not token.lower.endswith("ed")
+            self.reading.doubted.add(at)
+            return "finite" if irregular or leads else None
+        # "a ship sailed into the harbour", but "a car parked in the yard"
+        travels = self.lower(at + 1) in PATHS - {"by", "from", "along", "up"}
+        if token.tag == "VVN" and token.lower.endswith("ed") and previous in NOUNS and travels:
+            self.reading.doubted.add(at)
+            return "finite"
+        if token.tag == "VVN" and self.lower(before) in ("get", "gets", "getting"):
+            return "finite"
+        return None
+
+    def _is_state(self, at: int, form: Form) -> bool:
+        lemma = self.lemma(at)
+        if form == "passive" or lemma not in STATES:
+            return False
+        if lemma == "have":  # having a picnic is done; what has a tail merely has it
+            return self.tokens[at].lower != "having"
+        if lemma in LIGHTING:
+            return self.noun_phrase(at + 1) == at + 1
+        after = self.lower(at + 1)
+        if lemma in RISING and after in ("up", "down"):
+            return False
+        if lemma in MOVING_OBJECTS:
+            rest = self.tokens[at + 1 : self.end]
+            return not any(t.lower in PATHS and t.tag in ("PRP", "AVP") for t in rest)
+        return True
