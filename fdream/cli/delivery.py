@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 from fdream.cli import render
 from fdream.core.errors import OutputError, UsageError
 from fdream.core.paths import file_stem, slug
-from fdream.data.encoding import FOLDER, IMAGE_FORMATS, VIDEO_FORMATS, Encoding
+from fdream.data.encoding import FOLDER, Encoding, kind_by_name
 
 Place = Literal["bytes", "file", "folder", "named"]
 
@@ -104,7 +104,7 @@ class Delivery:
         path = Path(output) if output is not None else Path()
         with _written_to(f"-o {output}"):  # also a name that is too long
             place = _place(output, as_json, kind)
-            chosen = kind or (_by_suffix(path, moving) if place == "file" else None)
+            chosen = kind or (kind_by_name(path, moving=moving) if place == "file" else None)
             encoding = Encoding.choose(chosen, moving=moving, quality=quality, loop=loop)
             if place == "bytes":
                 _refuse_bytes(encoding, as_json)
@@ -201,7 +201,7 @@ class Delivery:
 
     def complete(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Add to a record how the result is encoded."""
-        return {**record, "encoding": self.encoding.record()}
+        return self.encoding.complete(record)
 
     def _text(self, record: dict[str, Any]) -> str | None:
         from fdream.data.metadata import dump_record
@@ -244,17 +244,6 @@ def _is_result(path: Path) -> bool:
 
 def _ending(path: Path) -> str:
     return path.suffix.lower().removeprefix(".")
-
-
-def _by_suffix(path: Path, moving: bool) -> str:
-    formats = VIDEO_FORMATS if moving else IMAGE_FORMATS
-    if _ending(path) in formats:
-        return _ending(path)
-    known = ", ".join(f".{kind}" for kind in formats)
-    raise UsageError(
-        f"-o {path}: the format of {path.suffix or 'a name without an ending'} is not known here; "
-        f"use {known}, or say it with --format."
-    )
 
 
 def _suffix(kind: str) -> str:

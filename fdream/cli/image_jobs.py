@@ -18,14 +18,12 @@ from fdream.cli.generation_jobs import (
     open_bytes,
 )
 from fdream.cli.standard_input import PLACE, STDIN
-from fdream.core.captions import CaptionPair
 from fdream.core.errors import DataError, UsageError
 from fdream.core.limits import NUM
 from fdream.core.seeds import draw_seed
 
 if TYPE_CHECKING:
     from fdream.cli.generation_params import RepeatOptions
-    from fdream.data.metadata import Hints
     from fdream.pipelines.generation import ClipSettings
     from fdream.pipelines.workshop import Workshop
 
@@ -114,56 +112,35 @@ def _jobs_of_image(
     clip: ClipSettings,
     motion: str | None,
 ) -> Iterator[Job]:
-    from fdream.data.images import decode_image
-    from fdream.data.metadata import hints, image_record
     from fdream.pipelines import generation
+    from fdream.pipelines.given import read_first_frame
     from fdream.pipelines.provenance import frames_hash
 
-    pixels = decode_image(image.data, image.place, shop.reporter.warn)
-    found = image_record(image.data)
-    if found.reason:
-        shop.reporter.warn(f"{image.place}: {found.reason}; it is animated without.")
-    told = hints(found.record)
-    captions = _captions_for_image(told, motion, image.place, shop)
+    given = read_first_frame(image.data, image.place, shop, motion=motion)
+    told, captions = given.told, given.captions
     # What was asked for stands above what the image says, and that above our own choice.
     settings = replace(clip, fps=told.fps if clip.fps is None else clip.fps)
-    given = told.seed if asked.seed is None else asked.seed
-    seed = draw_seed() if given is None else given
+    known = told.seed if asked.seed is None else asked.seed
+    seed = draw_seed() if known is None else known
     title = told.appearance or image.stem or captions.motion or "image"
 
     def job(number: int) -> Job:
         # The first video is the one of --num 1. t2i counts up to NUM, so the others come behind
         # every image of the same prompt, and share their noise with none.
-        index = (told.index or 0) + number * int(NUM.high)
-        sample = generation.Sample(seed, index)
+        sample = generation.Sample(seed, (told.index or 0) + number * int(NUM.high))
 
         def recipe() -> dict[str, Any]:
-            first = generation.first_frame(pixels, settings, shop)
+            first = generation.first_frame(given.pixels, settings, shop)
             decides = generation.recipe(captions, sample, shop, clip=settings)
             return {**decides, "first_frame_sha256": frames_hash(first)}
 
         return Job(
             name=Name(title, seed, position + number, position + number),
             make=lambda: clip_product(
-                generation.image_to_video(pixels, captions, sample, settings, shop)
+                generation.image_to_video(given.pixels, captions, sample, settings, shop)
             ),
             recipe=recipe,
-            seeded=given is not None,
+            seeded=known is not None,
         )
 
     yield from (job(number) for number in range(asked.num))
-
-
-def _captions_for_image(told: Hints, motion: str | None, where: str, shop: Workshop) -> CaptionPair:
-    happens = told.motion if motion is None else motion
-    if happens is None:
-        shop.warn_once(
-            f'{where}: says nothing of motion; pass --motion "what happens". The model moves it as '
-            "it pleases."
-        )
-        happens = ""
-    if told.appearance is not None:
-        return CaptionPair(told.appearance, happens)
-    # A photo: the one text we have is all we know of what it shows.
-    appearance = shop.split(happens).appearance if happens else ""
-    return CaptionPair(appearance, happens)

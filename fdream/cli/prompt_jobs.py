@@ -19,12 +19,12 @@ from fdream.cli.generation_jobs import (
     still_product,
 )
 from fdream.cli.standard_input import PLACE, STDIN
-from fdream.core.captions import CaptionPair
 from fdream.core.errors import UsageError
 from fdream.core.seeds import draw_seed
 
 if TYPE_CHECKING:
     from fdream.cli.generation_params import ListOptions, RepeatOptions
+    from fdream.core.captions import CaptionPair
     from fdream.data.prompt_list import BadLine, PromptLine
     from fdream.pipelines.generation import ClipSettings, Sample, StillSettings
     from fdream.pipelines.workshop import Workshop
@@ -134,11 +134,13 @@ def prompt_jobs(
         num = asked.num if line.num is None else line.num
         given = asked.seed if line.seed is None else line.seed
         seed = draw_seed() if given is None else given
-        captions = _captions_of(line, motion, shop)
+        happens = motion if line.motion is None else line.motion
+        captions = _captions_of(line, happens, shop)
+        split = line.appearance is None or happens is None
         facts = {"id": line.id, "line": line.line if source.place else None}
         for number in range(num):
             name = Name(line.text, seed, position, number, counted=num > 1, id=line.id)
-            sample = Sample(seed, number, line.prompt if line.appearance is None else "")
+            sample = Sample(seed, number, line.text if split else "")
             yield _prompt_job(name, captions, sample, still, clip, shop, given is not None, facts)
             position += 1
 
@@ -148,14 +150,9 @@ def _captions_of(line: PromptLine, motion: str | None, shop: Workshop) -> Callab
 
     @cache
     def captions() -> CaptionPair:
-        happens = motion if line.motion is None else line.motion
-        if line.appearance is not None and happens is not None:
-            return CaptionPair(line.appearance, happens)
-        split = shop.split(line.text)
-        return CaptionPair(
-            split.appearance if line.appearance is None else line.appearance,
-            split.motion if happens is None else happens,
-        )
+        from fdream.pipelines.given import prompt_captions
+
+        return prompt_captions(line.text, shop, appearance=line.appearance, motion=motion)
 
     return captions
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from fdream.core.errors import UsageError
@@ -68,7 +70,38 @@ class Encoding:
             )
         return cls(kind, quality, loop)
 
+    def keeps_pixels(self, *, moving: bool) -> bool:
+        """Whether what is read back is what was written.
+
+        Args:
+            moving: a video, not a picture.
+        """
+        if moving:
+            return self.kind not in _LOSSY_VIDEOS
+        return self.quality is None or self.kind not in _LOSSY_IMAGES
+
     def record(self) -> dict[str, Any]:
         """What was asked for, for the record of the output."""
         asked = {"format": self.kind, "quality": self.quality, "loop": self.loop}
         return {key: value for key, value in asked.items() if value is not None}
+
+    def complete(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Add to the record of a result how it is encoded."""
+        return {**record, "encoding": self.record()}
+
+
+def kind_by_name(path: Path, *, moving: bool) -> str:
+    """Return the format that a file's ending says.
+
+    Raises:
+        UsageError: it says none that is written here.
+    """
+    formats = VIDEO_FORMATS if moving else IMAGE_FORMATS
+    ending = path.suffix.lower().removeprefix(".")
+    if ending in formats:
+        return ending
+    known = ", ".join(f".{kind}" for kind in formats)
+    raise UsageError(
+        f"{path}: the format of {path.suffix or 'a name without an ending'} is not known here; "
+        f"use {known}, or say it with --format."
+    )

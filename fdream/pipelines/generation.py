@@ -22,33 +22,11 @@ from fdream.core.seeds import noise_seed
 from fdream.core.sizes import Size
 from fdream.data.images import Resize, fit_image
 from fdream.pipelines.provenance import captions_record, environment_record, frames_hash
+from fdream.pipelines.results import Clip, Sample, Still
 from fdream.pipelines.workshop import Sampling, Workshop
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Which sample: its noise follows from these two numbers and the stage alone.
-
-    The rule for batches: ``index`` counts the samples of *one* prompt or image, from 0, never the
-    lines of a list. So a prompt gives the same frames alone and among a thousand others, the first
-    of ``--num 4`` is the one of ``--num 1``, and two prompts under one seed share their noise,
-    which is how prompts are compared. Where nobody gives a seed, each prompt draws its own. An
-    image from t2i carries both numbers, so a batch through the pipe is the batch of t2v.
-
-    Attributes:
-        seed: of the prompt.
-        index: of the sample among those of its prompt.
-        prompt: what the captions were split from, for the record; empty where nothing was split.
-
-    Ours: indexing by line would have made a result depend on its neighbours.
-    """
-
-    seed: int
-    index: int = 0
-    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,42 +64,6 @@ class ClipSettings:
         FPS.refuse_outside("fps", self.fps)
         if self.resize not in get_args(Resize):
             raise UsageError(f"resize {self.resize!r}: choose crop or pad.")
-
-
-@dataclass(frozen=True, slots=True)
-class Still:
-    """A drawn first frame.
-
-    Attributes:
-        pixels: uint8 (H, W, 3), RGB.
-        captions: what it shows, and what is to happen to it.
-        sample: which one it is.
-        record: how it was made.
-    """
-
-    pixels: NDArray[np.uint8]
-    captions: CaptionPair
-    sample: Sample
-    record: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """A video.
-
-    Attributes:
-        frames: uint8 (F, H, W, 3), RGB.
-        fps: frames per second.
-        captions: what it was made from.
-        sample: which one it is.
-        record: how it was made.
-    """
-
-    frames: NDArray[np.uint8]
-    fps: float
-    captions: CaptionPair
-    sample: Sample
-    record: dict[str, Any]
 
 
 def text_to_video(
@@ -259,7 +201,7 @@ def recipe(
 
 
 def _rate(settings: ClipSettings, shop: Workshop) -> float:
-    return shop.generator.default_fps if settings.fps is None else settings.fps
+    return float(shop.generator.default_fps if settings.fps is None else settings.fps)
 
 
 def _refuse_size(size: Size | None) -> None:

@@ -1,0 +1,93 @@
+"""From what a user gives, a prompt or an image, to what the two steps take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fdream.core.captions import CaptionPair
+from fdream.data.images import decode_image
+from fdream.data.metadata import Hints, hints, image_record
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fdream.pipelines.workshop import Workshop
+
+
+@dataclass(frozen=True, slots=True)
+class FirstFrame:
+    """An image that is to be animated, with what is believed of the record inside it.
+
+    Attributes:
+        pixels: uint8 (H, W, 3), RGB.
+        captions: what it shows, and what is to happen to it.
+        told: by its record; nothing where another program made it.
+    """
+
+    pixels: NDArray[np.uint8]
+    captions: CaptionPair
+    told: Hints
+
+
+def prompt_captions(
+    prompt: str, shop: Workshop, *, appearance: str | None = None, motion: str | None = None
+) -> CaptionPair:
+    """Return both halves of a prompt; a half that is given is not split off.
+
+    Args:
+        prompt: to be split; not asked for where both halves are given.
+        shop: has the splitter.
+        appearance: what is seen, if somebody said so.
+        motion: what happens, likewise.
+    """
+    if appearance is not None and motion is not None:
+        return CaptionPair(appearance, motion)
+    split = shop.split(prompt)
+    return replace(
+        split,
+        appearance=split.appearance if appearance is None else appearance,
+        motion=split.motion if motion is None else motion,
+    )
+
+
+def read_first_frame(
+    data: bytes, place: str, shop: Workshop, *, motion: str | None = None
+) -> FirstFrame:
+    """Decode an image and what fdream wrote into it, if it did.
+
+    Args:
+        data: one encoded image.
+        place: what to call it in messages.
+        shop: has the splitter, and hears of doubts.
+        motion: what is to happen; None leaves it to the image's record.
+
+    Raises:
+        DataError: it is no image that can be read.
+    """
+    pixels = decode_image(data, place, shop.reporter.warn)
+    found = image_record(data)
+    if found.reason:
+        shop.reporter.warn(f"{place}: {found.reason}; it is animated without.")
+    told = hints(found.record)
+    return FirstFrame(pixels, image_captions(told, place, shop, motion=motion), told)
+
+
+def image_captions(
+    told: Hints, place: str, shop: Workshop, *, motion: str | None = None
+) -> CaptionPair:
+    """Return the captions of an image: what is asked for stands above what it says itself."""
+    happens = told.motion if motion is None else motion
+    if happens is None:
+        shop.warn_once(
+            f'{place}: says nothing of motion; pass --motion "what happens". The model moves it as '
+            "it pleases."
+        )
+        happens = ""
+    if told.appearance is not None:
+        return CaptionPair(told.appearance, happens)
+    # A photo: the one text we have is all we know of what it shows.
+    appearance = shop.split(happens).appearance if happens else ""
+    return CaptionPair(appearance, happens)
