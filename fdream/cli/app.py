@@ -25,6 +25,7 @@ from fdream.cli import (
     generate,
     models,
     plugins,
+    prep,
     recipes,
     render,
     show,
@@ -63,6 +64,7 @@ app.command()(generate.t2i)
 app.command()(generate.i2v)
 app.command()(show.show)
 app.command()(train.train)
+app.command()(prep.prep)
 app.add_typer(recipes.app, name="recipes")
 app.command()(models.models)
 app.add_typer(plugins.app, name="plugins")

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fdream.core.prep_recipe import PrepRecipe
 from fdream.core.recipe_io import load_recipe
+from fdream.pipelines.prep import check_prep
 from fdream.pipelines.training import check_recipe
 
 ROOT = Path(__file__).parent.parent.parent / "recipes"
 SHIPPED = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.rglob("*.toml"))
+
+
+def load(name: str, path: Path, *, checked: bool = False) -> dict[str, Any]:
+    """Read a recipe as the command does that its folder is for; leave out whom it extends."""
+    if name.startswith("prep/"):
+        recipe: Any = load_recipe(
+            path, checks=[check_prep] if checked else [], model=PrepRecipe
+        ).recipe
+    else:
+        recipe = load_recipe(path, checks=[check_recipe] if checked else []).recipe
+    return recipe.model_dump(exclude={"extends"})
 
 
 def test_the_model_inside_can_be_trained_again() -> None:
@@ -20,13 +34,17 @@ def test_the_model_inside_can_be_trained_again() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_recipe_is_valid_with_all_its_options(name: str) -> None:
     is_base = name.endswith("base")  # only extended, never run
-    load_recipe(ROOT / f"{name}.toml", checks=[] if is_base else [check_recipe])
+    load(name, ROOT / f"{name}.toml", checked=not is_base)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_recipe_opens_with_its_command_or_its_purpose(name: str) -> None:
     first = (ROOT / f"{name}.toml").read_text(encoding="utf-8").partition("\n")[0]
-    assert first.startswith("# " if name.endswith("base") else f"# fdream train {name} ")
+    command = f"# fdream train {name} "
+    if name.startswith("prep/"):
+        recipe = "" if name == "prep/default" else f" -r {name}"
+        command = f"# fdream prep INPUT -o FOLDER{recipe} "
+    assert first.startswith("# " if name.endswith("base") else command)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -35,5 +53,4 @@ def test_copy_means_the_same(
 ) -> None:
     assert fdream("recipes", "copy", name, "elsewhere/copy.toml").code == 0
     monkeypatch.chdir(in_tmp / "elsewhere")
-    copied = load_recipe("copy.toml").recipe.model_dump(exclude={"extends"})
-    assert copied == load_recipe(ROOT / f"{name}.toml").recipe.model_dump(exclude={"extends"})
+    assert load(name, Path("copy.toml")) == load(name, ROOT / f"{name}.toml")

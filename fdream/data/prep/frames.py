@@ -1,0 +1,104 @@
+"""The pictures of a video in order, each with the time at which it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final
+
+from fdream.core.errors import DataError
+from fdream.data.images import MAX_PIXELS
+from fdream.data.prep.probe import VideoFacts, probe
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+# A file that promises so much more than it holds was cut off; encoders miscount by a frame or two.
+_PROMISE_KEPT: Final = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class TimedFrame:
+    """A decoded picture.
+
+    Attributes:
+        number: in decoding order, from 0.
+        time: seconds since the first picture, exact.
+        lasts: seconds for which the file says it is shown; 0 where it does not.
+        picture: as stored: not turned, not scaled.
+    """
+
+    number: int
+    time: Fraction
+    lasts: Fraction
+    picture: VideoFrame
+
+
+class TimedVideo:
+    """An open video, probed and ready to be decoded once."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream, gap_s: float) -> None:
+        """Decode the first picture and gather the facts.
+
+        Args:
+            container: as ``media.open_video`` yields it.
+            stream: as ``media.video_stream`` chooses it.
+            gap_s: longest time that one picture may stand.
+
+        Raises:
+            DataError: no picture can be decoded, or the facts are refused.
+        """
+        # One thread: clips must not depend on timing, and parallelism comes from processes.
+        stream.codec_context.thread_count = 1
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        self._pictures = container.decode(stream)
+        self._gap_s = gap_s
+        first = next(self._pictures, None)
+        if first is None:
+            raise DataError("holds no readable picture")
+        self.first: VideoFrame = first
+        self.facts: VideoFacts = probe(container, stream, first)
+
+    def frames(self) -> Iterator[TimedFrame]:
+        """Yield every picture; once.
+
+        Raises:
+            DataError: the picture changes its size midway, time runs backwards or stands too long,
+                or the file ends long before it says so.
+        """
+        first, before, number = self.first, Fraction(-1), 0
+        start = _time(first)
+        picture: VideoFrame | None = first
+        while picture is not None:
+            if (picture.width, picture.height) != (first.width, first.height):
+                raise DataError(f"the picture changes its size at frame {number}")
+            time = self._time(picture, start, number)
+            if time <= before:
+                raise DataError(f"time runs backwards at frame {number}")
+            if time - before > self._gap_s + 1:
+                raise DataError(f"frame {number - 1} stands for {float(time - before):.0f} s")
+            yield TimedFrame(number, time, self._lasts(picture), picture)
+            before, number = time, number + 1
+            picture = next(self._pictures, None)
+        if number < self.facts.frames * _PROMISE_KEPT:
+            raise DataError(f"ends after {number} of the {self.facts.frames} frames it promises")
+
+    def _time(self, picture: VideoFrame, start: Fraction | None, number: int) -> Fraction:
+        now = _time(picture)
+        if start is None or now is None or not self.facts.timed:
+            return number / self.facts.fps
+        return now - start
+
+    def _lasts(self, picture: VideoFrame) -> Fraction:
+        if not self.facts.timed or not picture.duration or picture.time_base is None:
+            return 1 / self.facts.fps
+        return min(picture.duration * Fraction(picture.time_base), Fraction(self._gap_s))
+
+
+def _time(picture: VideoFrame) -> Fraction | None:
+    if picture.pts is None or picture.time_base is None:
+        return None
+    return picture.pts * Fraction(picture.time_base)

@@ -1,0 +1,84 @@
+"""From what the user named to rows, whatever kind of input it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fdream.core.errors import DataError
+from fdream.core.prep_recipe import ReadTable
+from fdream.data.prep.sources.archives import shard_rows
+from fdream.data.prep.sources.files import file_row, folder_rows, video_files
+from fdream.data.prep.sources.rows import SourceRow, is_address, suffix_of
+from fdream.data.prep.sources.tables import TABLES, table_rows
+from fdream.data.shards.reader import find_shards
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An input.
+
+    Attributes:
+        kind: ``table``, ``shards``, ``folder`` or ``video``.
+        rows: starts reading it from the beginning; the same rows every time.
+    """
+
+    kind: str
+    rows: Callable[[], Iterator[SourceRow]]
+
+
+def open_source(name: str, read: ReadTable) -> Source:
+    """Find out what an input is; nothing of it is read yet.
+
+    Args:
+        name: a table, a folder of videos or of shards, a pattern of shards, or a video.
+        read: the recipe's ``[read]``.
+
+    Raises:
+        DataError: nothing there, or nothing that can be prepared.
+    """
+    if suffix_of(name) in TABLES:
+        if not is_address(name) and not Path(name).is_file():
+            raise DataError(f"{name}: no such file.")
+        return Source("table", lambda: table_rows(name, read))
+    if (
+        suffix_of(name) == "tar"
+        or "*" in name
+        or (".." in name and "{" in name)
+        or is_address(name)
+    ):
+        return _shards(name)
+    path = Path(name)
+    if path.is_dir():
+        return _folder(path)
+    if not path.exists():
+        raise DataError(f"{name}: no such file or folder.")
+    return Source("video", lambda: iter([file_row(path, path.name)]))
+
+
+def _folder(path: Path) -> Source:
+    has_shards = any(path.glob("*.tar"))
+    has_videos = bool(video_files(path))
+    if has_shards and has_videos:
+        raise DataError(
+            f"{path}: holds both shards and videos; name one of them, such as '{path}/*.tar'."
+        )
+    if has_shards:
+        return _shards(str(path))
+    if not has_videos:
+        raise DataError(
+            f"{path}: holds neither videos nor shards; a table (.csv, .jsonl, .parquet) is named "
+            "itself."
+        )
+    return Source("folder", lambda: folder_rows(path))
+
+
+def _shards(name: str) -> Source:
+    shards = find_shards(name)
+
+    def rows() -> Iterator[SourceRow]:
+        for shard in shards:
+            yield from shard_rows(shard)
+
+    return Source("shards", rows)

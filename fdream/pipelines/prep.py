@@ -1,0 +1,274 @@
+"""Data preparation: an input becomes shards; interrupted anywhere, it goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fdream.core.errors import DataError, RecipeError, StageError
+from fdream.core.paths import atomic_write
+from fdream.core.prep_recipe import PrepRecipe
+from fdream.core.recipe_io import LoadedRecipe, Problem, load_recipe
+from fdream.data.prep.settling import settle
+from fdream.data.prep.shard_builder import Partition, ShardBuilder, recipe_stamp
+from fdream.data.prep.sources.find import open_source
+from fdream.data.prep.tally import Tally, count, write_quarantine
+from fdream.data.shards.folder import ShardFolder, shard_name
+from fdream.stages import registry
+
+if TYPE_CHECKING:
+    from fdream.core.device import DeviceManager
+    from fdream.core.report import Bar, Reporter
+    from fdream.data.prep.isolation import Job
+    from fdream.data.prep.sources.rows import SourceRow
+    from fdream.stages.interfaces import SplitterStage
+
+_LIBRARIES: Final = (
+    "fdream",
+    "av",
+    "opencv-python-headless",
+    "scenedetect-headless",
+    "numpy",
+    "pyarrow",
+)
+_RECIPE: Final = "recipe.resolved.toml"
+
+
+def check_prep(recipe: PrepRecipe) -> Iterable[Problem]:
+    """Find what a recipe gets wrong beyond its shape, before anything is read."""
+    if recipe.resize.size is not None and recipe.resize.short_side is not None:
+        yield Problem(("resize", "short_side"), "size says it all; keep one of them.")
+    wanted = recipe.filter
+    for figures, names in _FIGURES.items():
+        used = [name for name in names if getattr(wanted, name) not in (None, ())]
+        if used and not getattr(recipe.measure, figures):
+            key = ("filter", used[0])
+            rule = f"needs measure.{figures} = true."
+            yield Problem(key, rule, getattr(wanted, used[0]))
+    choice = recipe.stages.splitter
+    try:
+        registry.options("splitter", choice.use, choice.options)
+    except StageError as error:
+        yield Problem(("stages", "splitter"), str(error))
+
+
+_FIGURES: Final = {
+    "motion": ("min_motion", "max_motion", "max_frozen"),
+    "light": ("min_brightness", "max_brightness", "max_bars"),
+    "text": ("max_text",),
+    "hash": ("max_duplicate_bits",),
+    "language": ("languages",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PrepRun:
+    """A run that is about to happen.
+
+    Attributes:
+        source: what the user named.
+        output: folder of the shards.
+        loaded: the recipe.
+        workers: processes that decode.
+        device: chooses the device when a stage needs one.
+        reporter: progress and warnings.
+    """
+
+    source: str
+    output: Path
+    loaded: LoadedRecipe[PrepRecipe]
+    workers: int
+    device: Callable[[], DeviceManager]
+    reporter: Reporter
+
+
+def run_prep(run: PrepRun) -> Tally:
+    """Prepare an input, or go on preparing it.
+
+    Raises:
+        DataError: the input cannot be read, or is not the one these shards were made of.
+        RecipeError: these shards were made by a recipe that differs in more than thresholds.
+        OutputError: the shards cannot be written.
+    """
+    from fdream.data.prep.isolation import IsolatedWorkers
+
+    recipe = run.loaded.recipe
+    source = open_source(run.source, recipe.read)
+    folder = ShardFolder(run.output)
+    with folder.locked():
+        _claim(folder, run.loaded)
+        spool = folder.state / "spool"
+        shutil.rmtree(spool, ignore_errors=True)
+        total = sum(1 for _ in source.rows())
+        parts = partitions(source.rows(), recipe.shard.rows)
+        builder = ShardBuilder(folder, recipe, _splitter(run))
+        with (
+            run.reporter.progress(total, "preparing") as bar,
+            IsolatedWorkers(run.workers, recipe.limits) as workers,
+        ):
+            missing = _missing(folder, recipe, parts, bar)
+            for part, results in _by_part(missing, workers.results, recipe, spool, bar):
+                builder.build(part, results)
+                shutil.rmtree(spool / shard_name(part.number), ignore_errors=True)
+        shutil.rmtree(spool, ignore_errors=True)
+        _refuse_leftovers(folder, -(-total // recipe.shard.rows))
+        return _finish(folder, recipe, run.reporter)
+
+
+def run_refilter(
+    output: Path, sets: Iterable[str], unsets: Iterable[str], reporter: Reporter
+) -> Tally:
+    """Apply other thresholds to shards that exist; nothing is decoded.
+
+    Raises:
+        DataError: no shards of ours, or clips would come back that were not stored.
+        RecipeError: something else than thresholds would change.
+    """
+    folder = ShardFolder(output)
+    path = folder.state / _RECIPE
+    if not path.is_file():
+        raise DataError(f"{output}: no shards of `fdream prep` there; --refilter needs theirs.")
+    before = load_recipe(path, model=PrepRecipe).recipe
+    loaded = load_recipe(path, list(sets), list(unsets), [check_prep], model=PrepRecipe)
+    if loaded.recipe.model_copy(update={"filter": before.filter}) != before:
+        raise RecipeError(
+            f"{output}: without decoding only filter.* can change; prepare the input again into "
+            "another folder."
+        )
+    with folder.locked():
+        _write_recipe(folder, loaded.recipe)
+        return _finish(folder, loaded.recipe, reporter)
+
+
+def partitions(rows: Iterator[SourceRow], size: int) -> Iterator[Partition]:
+    """Divide the rows of an input into shards, the same way every time."""
+    number = 0
+    while part := list(islice(rows, size)):
+        yield Partition(number, part)
+        number += 1
+
+
+def _by_part(
+    parts: Iterable[Partition],
+    work: Callable[[Iterator[Job]], Iterator[Any]],
+    recipe: PrepRecipe,
+    spool: Path,
+    bar: Bar,
+) -> Iterator[tuple[Partition, list[Any]]]:
+    """Run all rows through the workers without a pause between shards, and gather each shard."""
+    from fdream.data.prep.isolation import Job
+
+    begun: deque[Partition] = deque()
+
+    def jobs() -> Iterator[Job]:
+        for part in parts:
+            begun.append(part)
+            for index, row in enumerate(part.rows):
+                yield Job(row, recipe, spool / shard_name(part.number) / f"{index:04d}")
+
+    gathered: list[Any] = []
+    for result in work(jobs()):
+        gathered.append(result)
+        bar.update(1)
+        if len(gathered) == len(begun[0].rows):
+            yield begun.popleft(), gathered
+            gathered = []
+
+
+def _missing(
+    folder: ShardFolder, recipe: PrepRecipe, parts: Iterable[Partition], bar: Bar
+) -> Iterator[Partition]:
+    """Yield the shards that are not there yet, and hold the others to the input."""
+    done = set(folder.done())
+    for part in parts:
+        if part.number not in done:
+            yield part
+            continue
+        made_of = json.loads(folder.stats(part.number).read_text(encoding="utf-8")).get("fdream")
+        if made_of != part.stamp(recipe):
+            raise DataError(
+                f"{folder.stats(part.number)}: made of other rows than the input has there now; "
+                "name another folder, or delete this one."
+            )
+        bar.update(len(part.rows))
+
+
+def _refuse_leftovers(folder: ShardFolder, shards: int) -> None:
+    if len(folder.done()) > shards:
+        raise DataError(
+            f"{folder.root}: has {len(folder.done())} shards, the input gives {shards}; name "
+            "another folder, or delete this one."
+        )
+
+
+def _finish(folder: ShardFolder, recipe: PrepRecipe, reporter: Reporter) -> Tally:
+    settle(folder, recipe, reporter)
+    write_quarantine(folder)
+    return count(folder)
+
+
+def _claim(folder: ShardFolder, loaded: LoadedRecipe[PrepRecipe]) -> None:
+    """Refuse a folder of another recipe, and note ours in a fresh one."""
+    path = folder.state / _RECIPE
+    if path.is_file():
+        before = load_recipe(path, model=PrepRecipe).recipe
+        if recipe_stamp(before) != recipe_stamp(loaded.recipe):
+            raise RecipeError(
+                f"{folder.root}: its shards were made with other {_difference(before, loaded)}; "
+                "name another folder, or say the same again."
+            )
+    elif folder.done():
+        raise DataError(
+            f"{folder.root}: holds shards that `fdream prep` did not make; name another folder."
+        )
+    _write_recipe(folder, loaded.recipe)
+    facts = {
+        "schema": 1,
+        "versions": {name: metadata.version(name) for name in _LIBRARIES},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+    with atomic_write(folder.state / "run.json") as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _difference(before: PrepRecipe, loaded: LoadedRecipe[PrepRecipe]) -> str:
+    old, new = before.model_dump(), loaded.recipe.model_dump()
+    tables = [name for name in old if isinstance(old[name], dict)]
+    keys = [
+        f"{table}.{key}"
+        for table in tables
+        for key in old[table]
+        if old[table][key] != new[table][key]
+    ]
+    return ", ".join(keys)
+
+
+def _write_recipe(folder: ShardFolder, recipe: PrepRecipe) -> None:
+    from fdream.core.recipe_io import resolved_toml
+
+    with atomic_write(folder.state / _RECIPE) as temporary:
+        temporary.write_text(resolved_toml(recipe), encoding="utf-8")
+
+
+def _splitter(run: PrepRun) -> Callable[[], SplitterStage] | None:
+    """Return what builds the splitter when the first captions are there: it may load a network."""
+    recipe = run.loaded.recipe
+    if not recipe.split.use:
+        return None
+    choice = recipe.stages.splitter
+    return lambda: registry.build("splitter", choice.use, choice.options, device=run.device())
+
+
+def default_workers() -> int:
+    """One process for each core that this one may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
