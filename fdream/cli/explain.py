@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from fdream.pipelines.workshop import Workshop
 
 _DESTINATIONS = {"bytes": "standard output", "named": "a new file here"}
+_LEFT_OPEN = {
+    "seed": "drawn for each, unless its line or image says one",
+    "motion": "as the prompt or the image says",
+}
 
 
 def explain_run(
@@ -33,15 +37,21 @@ def explain_run(
         still: settings of the prior, where the command has one.
         clip: settings of the generator, likewise.
     """
+    from fdream.core.captions import CaptionPair
+    from fdream.pipelines.generation import recipe
+    from fdream.pipelines.results import Sample
+
+    # What a record would say: sizes and frames as the stages can make them.
+    planned = recipe(CaptionPair("", ""), Sample(0), shop, still=still, clip=clip)
     facts: dict[str, Any] = {**asked, "splitter": _stage(shop, "splitter")}
     defaults: set[str] = set()
     for role, settings in (("prior", still), ("generator", clip)):
         if settings is None:
             continue
         stated = shop.defaults("prior" if role == "prior" else "generator")
-        chosen = _chosen(settings)
-        facts[role] = {**_stage(shop, role), **stated, **chosen}
-        defaults |= {f"{role}.{key}" for key in stated if key not in chosen}
+        rate = {"fps": planned["fps"]} if role == "generator" else {}
+        facts[role] = {**_stage(shop, role), **stated, **planned["options"][role], **rate}
+        defaults |= {f"{role}.{key}" for key in stated if key not in _asked_for(settings)}
     device = shop.device.describe()
     facts["device"] = {key: device[key] for key in ("device", "name", "dtype", "dtype_reason")}
     facts["output"] = {
@@ -69,20 +79,19 @@ def _stage(shop: Workshop, role: str) -> dict[str, Any]:
     return {**told, "what": registry.load_spec(found).summary}
 
 
-def _chosen(settings: StillSettings | ClipSettings) -> dict[str, Any]:
-    """What was asked for, flat; what was not is the stage's own choice."""
+def _asked_for(settings: StillSettings | ClipSettings) -> set[str]:
+    """The settings that are not left to the stage."""
     flat = asdict(settings)
     flat |= flat.pop("sampling")
-    size = {} if settings.size is None else {"size": str(settings.size)}
-    return {key: value for key, value in flat.items() if value not in (None, "")} | size
+    return {key for key, value in flat.items() if value is not None}
 
 
 def _rows(facts: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
     for key, value in facts.items():
         if isinstance(value, Mapping):
             yield from _rows(value, f"{within}{key}.")
-        elif value is not None:
-            yield f"{within}{key}", _text(value)
+        elif value is not None or key in _LEFT_OPEN:
+            yield f"{within}{key}", _LEFT_OPEN[key] if value is None else _text(value)
 
 
 def _text(value: Any) -> str:
