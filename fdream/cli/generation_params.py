@@ -83,7 +83,7 @@ class ListOptions:
         typer.Option(
             "--prompts-format",
             metavar="KIND",
-            help="auto, lines or jsonl (keys id, prompt, captions, motion, seed, num); auto takes "
+            help="auto, lines or jsonl (keys prompt, appearance, motion, seed, num, id); auto takes "
             "a first line that begins with { for JSON.",
         ),
     ] = "auto"

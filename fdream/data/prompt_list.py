@@ -76,13 +76,18 @@ class _Captions(BaseModel):
 
 
 class _Row(BaseModel):
-    """The keys of a JSON line; null is the same as leaving a key out."""
+    """The keys of a JSON line; null is the same as leaving a key out.
+
+    ``caption``, ``appearance`` and ``motion`` are what ``fdream caption-split`` writes.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     id: str | int | None = None
     prompt: str | None = None
+    caption: str | None = None
     captions: _Captions | None = None
+    appearance: str | None = None
     motion: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     num: Annotated[int, Field(ge=1, le=MAX_NUM)] | None = None
@@ -174,22 +179,27 @@ def _read_line(raw: bytes | None, number: int, form: str) -> PromptLine:
 def _from_json(text: str, number: int) -> PromptLine:
     row = _row(text)
     captions = row.captions or _Captions()
-    if row.motion is not None and captions.motion is not None:
-        raise _Unusable("motion is given twice, alone and in captions; keep one.")
-    motion = captions.motion if row.motion is None else row.motion
-    if row.prompt is None and captions.appearance is None:
-        raise _Unusable('says nothing to draw; give "prompt" or "captions": {"appearance": ...}.')
+    prompt = _one_of("prompt", row.prompt, row.caption)
+    appearance = _one_of("appearance", row.appearance, captions.appearance)
+    motion = _one_of("motion", row.motion, captions.motion)
+    if prompt is None and appearance is None:
+        raise _Unusable('says nothing to draw; give "prompt", or "appearance" and "motion".')
     return PromptLine(
         line=number,
-        prompt="" if row.prompt is None else clean_prompt(row.prompt, "prompt"),
-        appearance=None
-        if captions.appearance is None
-        else clean_prompt(captions.appearance, "captions.appearance"),
+        prompt="" if prompt is None else clean_prompt(prompt, "prompt"),
+        appearance=None if appearance is None else clean_prompt(appearance, "appearance"),
         motion=None if motion is None else clean_prompt(motion, "motion", may_be_empty=True),
         seed=row.seed,
         num=row.num,
         id=None if row.id is None else _id(str(row.id)),
     )
+
+
+def _one_of(name: str, *spelt: str | None) -> str | None:
+    given = [text for text in spelt if text is not None]
+    if len(given) > 1:
+        raise _Unusable(f"{name} is given twice, in two ways; keep one.")
+    return given[0] if given else None
 
 
 def _row(text: str) -> _Row:

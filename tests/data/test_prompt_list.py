@@ -41,6 +41,11 @@ def test_json_lines_carry_what_a_line_may_say() -> None:
     ]
 
 
+def test_what_caption_split_writes_is_a_list_of_prompts() -> None:
+    split = '{"caption": "a corgi surfing", "appearance": "a corgi", "motion": "surfing"}'
+    assert read(split) == [PromptLine(1, "a corgi surfing", "a corgi", "surfing")]
+
+
 def test_the_first_line_decides_unless_the_user_does() -> None:
     assert read("{red|blue} car", "lines") == [PromptLine(1, "{red|blue} car")]
     assert isinstance(read("a corgi", "jsonl")[0], BadLine)
@@ -71,8 +76,10 @@ def test_marks_of_other_systems_are_understood() -> None:
         ('{"prompt": "a", "output": "/etc/passwd"}', "unknown key 'output'"),
         ('{"prompt": "a", "captions": {"apearance": "b"}}', "did you mean 'appearance'"),
         ('{"prompt": "a", "captions": "b"}', "captions"),
-        ('{"prompt": "a", "captions": {"appearance": ""}}', "captions.appearance: empty"),
+        ('{"prompt": "a", "captions": {"appearance": ""}}', "appearance: empty"),
         ('{"prompt": "a", "motion": "b", "captions": {"motion": "c"}}', "twice"),
+        ('{"prompt": "a", "caption": "b"}', "prompt is given twice"),
+        ('{"appearance": "a", "captions": {"appearance": "b"}}', "appearance is given twice"),
         ('{"prompt": "a", "prompt": "b"}', "twice"),
         ('{"prompt": "a", "seed": "1"}', 'seed = "1"'),
         ('{"prompt": "a", "seed": 1.5}', "seed = 1.5"),
