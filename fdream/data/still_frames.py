@@ -47,9 +47,9 @@ def is_frame_folder(path: Path) -> bool:
     """Whether a folder is a result of ours and nothing else, so that another may replace it."""
     if not (path / RECORD_FILE).is_file():
         return False
-    names = {entry.name for entry in path.iterdir()} - {RECORD_FILE}
-    ours = read_record(path).record is not None
-    return ours and all(_FRAME.fullmatch(name) for name in names)
+    others = [entry for entry in path.iterdir() if entry.name != RECORD_FILE]
+    frames = all(_FRAME.fullmatch(entry.name) and entry.is_file() for entry in others)
+    return frames and read_record(path).record is not None
 
 
 def sheet_grid(num_frames: int) -> tuple[int, int]:

@@ -58,3 +58,11 @@ def test_the_old_result_stays(kind: str, little_room: Path) -> None:
     with pytest.raises(OutputError):
         save_video(out, FRAMES, 8, Encoding(kind), '{"schema": 1}')
     assert {p: p.read_bytes() for p in little_room.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("kind", ["mp4", "gif"])
+def test_a_full_device_is_an_output_error(kind: str) -> None:
+    with pytest.raises(OutputError, match="cannot write /dev/full"):
+        save_video(Path("/dev/full"), FRAMES, 8, Encoding(kind))
+    assert Path("/dev/full").is_char_device()

@@ -269,6 +269,14 @@ def test_folder_with_anything_else_is_never_replaced(extra: str, tmp_path: Path)
     assert len(contents(tmp_path)) == 4
 
 
+def test_folder_with_a_folder_is_never_replaced(tmp_path: Path) -> None:
+    save_video(tmp_path / "clip", moving_picture(2), 8, Encoding("frames"), '{"schema": 1}')
+    (tmp_path / "clip" / "00002.png").mkdir()
+    (tmp_path / "clip" / "00002.png" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="not empty"):
+        save_video(tmp_path / "clip", moving_picture(1), 8, Encoding("frames"), '{"schema": 1}')
+
+
 @pytest.mark.parametrize("record", [None, "", "{}", '{"schema": 99}', "not JSON"])
 def test_folder_without_a_record_of_ours_is_never_replaced(
     record: str | None, tmp_path: Path
