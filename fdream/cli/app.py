@@ -20,6 +20,7 @@ import typer
 
 from fdream.cli import (
     cache,
+    caption_split,
     config,
     doctor,
     generate,
@@ -28,6 +29,7 @@ from fdream.cli import (
     prep,
     recipes,
     render,
+    replay,
     show,
     train,
 )
@@ -63,8 +65,10 @@ app.command()(generate.t2v)
 app.command()(generate.t2i)
 app.command()(generate.i2v)
 app.command()(show.show)
-app.command()(train.train)
+app.command()(replay.replay)
 app.command()(prep.prep)
+app.command()(caption_split.caption_split)
+app.command()(train.train)
 app.add_typer(recipes.app, name="recipes")
 app.command()(models.models)
 app.add_typer(plugins.app, name="plugins")

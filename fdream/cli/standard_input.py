@@ -27,7 +27,7 @@ def spooled_input(command: str) -> Iterator[Path]:
         UsageError: standard input is a terminal.
         OutputError: there is no room for it.
     """
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         raise UsageError(
             f"{command}: no file; name one that fdream made, or pipe it in: "
             f'fdream t2i "a corgi surfing" | fdream {command}'
