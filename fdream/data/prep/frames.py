@@ -56,7 +56,8 @@ class TimedVideo:
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._pictures = container.decode(stream)
         self._gap_s = gap_s
-        first = next(self._pictures, None)
+        # A file cut out of a stream begins with pictures whose references lie before it.
+        first = next((picture for picture in self._pictures if not picture.is_corrupt), None)
         if first is None:
             raise DataError("holds no readable picture")
         self.first: VideoFrame = first
@@ -66,13 +67,15 @@ class TimedVideo:
         """Yield every picture; once.
 
         Raises:
-            DataError: the picture changes its size midway, time runs backwards or stands too long,
-                or the file ends long before it says so.
+            DataError: a picture is damaged or of another size, time runs backwards or stands too
+                long, or the file ends long before it says so.
         """
         first, before, number = self.first, Fraction(-1), 0
         start = _time(first)
         picture: VideoFrame | None = first
         while picture is not None:
+            if picture.is_corrupt:
+                raise DataError(f"frame {number} is damaged")
             if (picture.width, picture.height) != (first.width, first.height):
                 raise DataError(f"the picture changes its size at frame {number}")
             time = self._time(picture, start, number)

@@ -138,14 +138,18 @@ def _cause_of(exit_code: int | None, limits: LimitsTable) -> str:
 
 
 def _clip_within(job: Job, seconds: int) -> SourceResult:
-    """Clip a source in a worker that may use so much more processor time."""
+    _limit_processor_time(seconds)
+    return clip_source(job.row, job.recipe, job.spool)
+
+
+def _limit_processor_time(seconds: int) -> None:
+    """Let this process use so much more; the system ends it after that."""
     if sys.platform != "win32":
         import resource
 
         used = int(time.process_time()) + 1
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         resource.setrlimit(resource.RLIMIT_CPU, (used + seconds, hard))
-    return clip_source(job.row, job.recipe, job.spool)
 
 
 def _prepare_worker(memory_mb: int) -> None:

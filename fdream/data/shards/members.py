@@ -62,6 +62,11 @@ def scan_members(archive: IO[bytes], place: str) -> Iterator[Member]:
                 tar.members.clear()
                 if not found.isdir():
                     yield _member(found)
+            # tarfile takes a broken header for the end; an end is a block of zeros, or nothing.
+            archive.seek(tar.offset)
+            rest = archive.read(tarfile.BLOCKSIZE)
+            if rest.strip(b"\0") or 0 < len(rest) < tarfile.BLOCKSIZE:
+                raise tarfile.ReadError(f"no header at byte {tar.offset}")
     except (tarfile.TarError, OSError, ValueError, EOFError, OverflowError) as error:
         raise DataError(f"{place}: broken archive ({error}).") from error
 

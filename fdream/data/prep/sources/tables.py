@@ -68,10 +68,11 @@ def _source(
             problem = f"column {columns.spans!r}: {error}"
     local = find_local(folders, video, name, _text(cells.get("page_dir")))
     known = {columns.video, columns.id, columns.caption, columns.spans}
+    url = _recorded(video, local, folders)
     remote = local is None and bool(video and is_address(video)) and fetch
     return SourceRow(
-        id=name or video or f"row {number}",
-        url=_recorded(video, local, folders),
+        id=name or url or f"row {number}",
+        url=url,
         caption=_text(caption) or "",
         path=str(local) if local else (video or "") if remote else "",
         remote=remote,
@@ -81,7 +82,7 @@ def _source(
         fields={key: _plain(value) for key, value in cells.items() if key not in known},
         problem=problem
         or _text_problem(caption)
-        or ("" if local or remote else _missing(video, name)),
+        or ("" if local or remote else _missing(video, name or url)),
     )
 
 
@@ -93,7 +94,7 @@ def _missing(video: str | None, name: str | None) -> str:
             "no local copy; name their folder with -s read.media=FOLDER, or fetch it with "
             "-s read.fetch=true"
         )
-    return f"no such file: {video or name}"
+    return f"no such file: {name}"
 
 
 def _text_problem(caption: Any) -> str:
@@ -109,12 +110,11 @@ def _recorded(video: str | None, local: Path | None, folders: list[Path]) -> str
     """Say where a video came from: its address, or its place below a folder; no absolute path."""
     if video and is_address(video):
         return public_address(video)
-    if local is None:
-        return Path(video).name if video else ""
+    place = local or Path(video or "")
     for folder in folders:
-        if local.is_relative_to(folder):
-            return local.relative_to(folder).as_posix()
-    return local.name
+        if place.is_relative_to(folder):
+            return place.relative_to(folder).as_posix()
+    return place.name if place.is_absolute() else place.as_posix()
 
 
 def _text(value: Any) -> str | None:

@@ -1,0 +1,237 @@
+"""``fdream prep`` keeps its word: nothing is lost, everything can be done again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+from fdream.data.shards.reader import find_shards, read_shard, read_shards
+
+SMALL = ["-s", "resize.size=32x32", "-s", "clip.preset=ultrafast", "--workers", "1"]
+
+
+def write_video(path: Path, seed: int, scenes: int = 1, frames: int = 20) -> Path:
+    """Write a small video of flat scenes with a moving square."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(scenes):
+            picture = np.repeat(np.repeat(rng.integers(0, 256, (6, 8, 3)), 8, 0), 8, 1)
+            for frame in range(frames):
+                shown = picture.astype(np.uint8)
+                shown[10:20, frame : frame + 10] = 255
+                made = av.VideoFrame.from_ndarray(shown, format="rgb24")
+                container.mux(stream.encode(made.reformat(format="yuv420p")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture
+def pile(tmp_path: Path) -> Path:
+    """Five sources: three good, one with two scenes, one that is no video."""
+    folder = tmp_path / "pile"
+    for number in range(3):
+        write_video(folder / f"v{number}.mp4", number)
+    write_video(folder / "v3.mp4", 3, scenes=2)
+    (folder / "v4.mp4").write_text("no video")
+    (folder / "v1.txt").write_text("a white square slides over tiles")
+    return folder
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Return the hash of every shard file."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "_prep" not in path.parts and path.suffix != ".html"
+    }
+
+
+def test_what_comes_in_is_kept_filtered_or_quarantined(fdream, pile, tmp_path) -> None:
+    out = tmp_path / "shards"
+    ran = fdream("prep", str(pile), "-o", str(out), *SMALL, "-s", "shard.rows=2", "--json")
+    assert ran.code == 0, ran.err
+    told = json.loads(ran.out)
+    assert (told["sources"], told["in"], told["kept"], told["quarantined"]) == (5, 6, 5, 1)
+    assert told["in"] == told["kept"] + told["filtered"] + told["quarantined"]
+    keys = [sample.key for sample in read_shards(find_shards(out))]
+    assert keys == [
+        "000000000_00000",
+        "000000001_00000",
+        "000010000_00000",
+        "000010001_00000",
+        "000010001_00001",
+    ]
+    rows = [row for shard in range(3) for row in table(out, shard)]
+    assert len(rows) == 6
+    (lost,) = parquet.read_table(out / "quarantine.parquet").to_pylist()
+    assert (lost["url"], lost["status"]) == ("v4.mp4", "failed_to_subsample")
+    assert "cannot be read as a video" in lost["error_message"]
+
+
+def table(out: Path, shard: int) -> list[dict]:
+    return parquet.read_table(out / f"{shard:05d}.parquet").to_pylist()
+
+
+def test_the_layout_is_video2datasets(fdream, pile, tmp_path) -> None:
+    out = tmp_path / "shards"
+    assert fdream("prep", str(pile), "-o", str(out), *SMALL).code == 0
+    samples = list(read_shard(str(out / "00000.tar")))
+    by_id = {sample.metadata["id"]: sample for sample in samples}
+    said = by_id["v1"]
+    assert said.caption == "a white square slides over tiles"
+    assert {"url", "caption", "key", "status", "error_message"} <= set(said.metadata)
+    assert said.metadata["status"] == "success"
+    assert said.read_video().frames.shape == (20, 32, 32, 3)
+    assert {"mp4", "txt", "json", "appearance.txt", "motion.txt"} == set(said.parts)
+    row = next(row for row in table(out, 0) if row["id"] == "v1")
+    assert {name: value for name, value in row.items() if value is not None} == said.metadata
+    stats = json.loads((out / "00000_stats.json").read_text())
+    assert (stats["count"], stats["successes"], stats["failed_to_subsample"]) == (6, 5, 1)
+
+
+def test_again_changes_nothing_and_elsewhere_gives_the_same_bytes(fdream, pile, tmp_path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert fdream("prep", str(pile), "-o", str(one), *SMALL, "-s", "shard.rows=2").code == 0
+    before = hashes(one)
+    assert fdream("prep", str(pile), "-o", str(one), *SMALL, "-s", "shard.rows=2").code == 0
+    assert hashes(one) == before
+    moved = shutil.copytree(pile, tmp_path / "moved")
+    args = ["-s", "shard.rows=2", "--workers", "2"]
+    assert fdream("prep", str(moved), "-o", str(two), *SMALL[:4], *args).code == 0
+    assert hashes(two) == before
+
+
+def test_a_lost_shard_is_made_again_and_no_other(fdream, pile, tmp_path) -> None:
+    out = tmp_path / "shards"
+    command = ("prep", str(pile), "-o", str(out), *SMALL, "-s", "shard.rows=2")
+    assert fdream(*command).code == 0
+    before = hashes(out)
+    for path in out.glob("00001*"):
+        path.unlink()
+    untouched = (out / "00000.tar").stat().st_mtime_ns
+    assert fdream(*command).code == 0
+    assert hashes(out) == before
+    assert (out / "00000.tar").stat().st_mtime_ns == untouched
+
+
+def test_shards_can_be_prepared_again(fdream, pile, tmp_path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert fdream("prep", str(pile), "-o", str(one), *SMALL).code == 0
+    ran = fdream("prep", str(one), "-o", str(two), *SMALL, "-s", "clip.use=false")
+    assert ran.code == 0, ran.err
+    first, second = (list(read_shard(str(folder / "00000.tar"))) for folder in (one, two))
+    assert [s.parts["mp4"] for s in first] == [s.parts["mp4"] for s in second]
+    assert [s.caption for s in first] == [s.caption for s in second]
+    assert [s.key for s in second] == [f"{index:09d}" for index in range(5)]
+    assert json.loads(second[0].metadata["source"])["id"] == "v0"
+
+
+def test_another_recipe_or_input_is_refused(fdream, pile, tmp_path) -> None:
+    out = tmp_path / "shards"
+    command = ["prep", str(pile), "-o", str(out), *SMALL]
+    assert fdream(*command).code == 0
+    ran = fdream(*command, "-s", "clip.crf=30")
+    assert (ran.code, "made with other clip.crf" in ran.err) == (2, True)
+    write_video(pile / "v5.mp4", 9)
+    ran = fdream(*command)
+    assert (ran.code, "made of other rows" in ran.err) == (4, True)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "00000_stats.json").write_text("{}")
+    ran = fdream("prep", str(pile), "-o", str(foreign), *SMALL)
+    assert (ran.code, "did not make" in ran.err) == (4, True)
+
+
+REFILTERED: list[Callable[[dict], list[str]]] = [
+    lambda rows: ["-s", f"filter.min_motion={sorted(r['motion'] or 0 for r in rows)[3]}"],
+    lambda rows: ["-s", "filter.min_seconds=2"],
+    lambda rows: ["-s", "filter.max_duplicate_bits=0"],
+    lambda rows: ["-s", "filter.min_words=3"],
+]
+
+
+@pytest.mark.parametrize("change", REFILTERED)
+@pytest.mark.parametrize("keep", [True, False])
+def test_refiltering_gives_what_preparing_anew_gives(fdream, pile, tmp_path, change, keep) -> None:
+    shutil.copy(pile / "v0.mp4", pile / "v9.mp4")
+    one, two = tmp_path / "one", tmp_path / "two"
+    args = [*SMALL, "-s", "shard.rows=3", "-s", f"shard.keep_filtered={str(keep).lower()}"]
+    assert fdream("prep", str(pile), "-o", str(one), *args).code == 0
+    thresholds = change([*table(one, 0), *table(one, 1)])
+    ran = fdream("prep", "--refilter", str(one), *thresholds, "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["filtered"] > 0
+    assert fdream("prep", str(pile), "-o", str(two), *args, *thresholds).code == 0
+    assert hashes(one) == hashes(two)
+
+
+def test_refiltered_clips_come_back(fdream, pile, tmp_path) -> None:
+    out = tmp_path / "shards"
+    assert fdream("prep", str(pile), "-o", str(out), *SMALL).code == 0
+    before = hashes(out)
+    assert fdream("prep", "--refilter", str(out), "-s", "filter.min_seconds=60").code == 0
+    assert list(read_shard(str(out / "00000.tar"))) == []
+    assert len(list(read_shard(str(out / "filtered" / "00000.tar")))) == 5
+    assert fdream("prep", "--refilter", str(out), "-s", "filter.min_seconds=0.5").code == 0
+    assert hashes(out) == before
+
+
+def test_clips_that_were_not_stored_cannot_come_back(fdream, pile, tmp_path) -> None:
+    out = tmp_path / "shards"
+    args = ["-s", "filter.min_seconds=60", "-s", "shard.keep_filtered=false"]
+    assert fdream("prep", str(pile), "-o", str(out), *SMALL, *args).code == 0
+    before = hashes(out)
+    ran = fdream("prep", "--refilter", str(out), "-s", "filter.min_seconds=0.5")
+    assert (ran.code, "5 filtered clips would pass now" in ran.err) == (4, True)
+    assert hashes(out) == before
+
+
+def test_refiltering_changes_thresholds_alone(fdream, pile, tmp_path) -> None:
+    out = tmp_path / "shards"
+    assert fdream("prep", str(pile), "-o", str(out), *SMALL).code == 0
+    ran = fdream("prep", "--refilter", str(out), "-s", "clip.crf=3")
+    assert (ran.code, "only filter.* can change" in ran.err) == (2, True)
+    ran = fdream("prep", "--refilter", str(tmp_path), "-s", "filter.min_words=3")
+    assert ran.code == 4
+
+
+def test_no_path_of_this_machine_is_recorded(fdream, pile, tmp_path) -> None:
+    out = tmp_path / "shards"
+    table_file = tmp_path / "t.csv"
+    table_file.write_text(f"video,caption\n{pile / 'v0.mp4'},x\n{pile / 'gone.mp4'},y\n")
+    assert fdream("prep", str(table_file), "-o", str(out), *SMALL).code == 0
+    for path in out.rglob("*"):
+        if path.is_file():
+            assert str(tmp_path).encode() not in path.read_bytes(), path
+
+
+def test_recipe_problems_are_told_at_once(fdream, pile, tmp_path) -> None:
+    ran = fdream(
+        *("prep", str(pile), "-o", str(tmp_path / "x"), "-s", "measure.motion=false"),
+        *("-s", "filter.min_motion=1", "-s", "resize.size=8", "-s", "resize.short_side=4"),
+        *("-s", "stages.splitter.use=nobody"),
+    )
+    assert ran.code == 2
+    assert "filter.min_motion = 1" in ran.err
+    assert "measure.motion = true" in ran.err
+    assert "resize.short_side" in ran.err
+    assert "nobody" in ran.err
+    assert not (tmp_path / "x").exists()
+
+
+def test_usage_is_explained(fdream, tmp_path) -> None:
+    assert "INPUT and -o FOLDER" in fdream("prep").err
+    assert fdream("prep", str(tmp_path / "none"), "-o", str(tmp_path / "x")).code == 4
+    ran = fdream("prep", "a", "--refilter", "b")
+    assert (ran.code, "leave INPUT and -o out" in ran.err) == (2, True)

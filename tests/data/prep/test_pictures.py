@@ -1,0 +1,120 @@
+"""Clips show what a player shows: upright, square pixels, the right colours."""
+
+from __future__ import annotations
+
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fdream.core.errors import DataError
+from fdream.core.prep_recipe import ResizeTable
+from fdream.core.sizes import Size
+from fdream.data.media import open_video, video_stream
+from fdream.data.prep.frames import TimedVideo
+from fdream.data.prep.pictures import PictureMaker, frame_picture
+from fdream.data.prep.probe import VideoFacts
+
+ORIENTATIONS = [(angle, mirrored) for angle in (0, 90, 180, 270) for mirrored in (False, True)]
+
+
+def first_picture(path: Path, resize: ResizeTable | None = None) -> tuple[np.ndarray, VideoFacts]:
+    """Make the first picture of a video as prep does; RGB."""
+    with open_video(path) as container:
+        stream = video_stream(container, str(path))
+        video = TimedVideo(container, stream, 10)
+        framing = frame_picture(video.facts, resize or ResizeTable())
+        maker = PictureMaker(stream, video.first, video.facts, framing)
+        made = maker.make(video.first)
+        assert (made.height, made.width) == (maker.height, maker.width)
+        return made.to_ndarray(format="rgb24"), video.facts
+
+
+def as_ffmpeg_shows_it(path: Path, width: int, height: int) -> np.ndarray:
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    command = [get_ffmpeg_exe(), "-v", "error", "-i", f"file:{path}", "-frames:v", "1"]
+    done = subprocess.run(
+        [*command, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], capture_output=True, check=True
+    )
+    return np.frombuffer(done.stdout, np.uint8).reshape(height, width, 3)
+
+
+@pytest.mark.parametrize(("angle", "mirrored"), ORIENTATIONS)
+def test_every_orientation_is_shown_as_ffmpeg_shows_it(angle, mirrored, make_video) -> None:
+    path = make_video("turned.mp4", [(3, 1)], upright=(angle, mirrored, False))
+    found, facts = first_picture(path)
+    expected = as_ffmpeg_shows_it(path, facts.width, facts.height)
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 3
+    assert (facts.width > facts.height) == (angle in (0, 180))
+
+
+def test_a_picture_asked_to_stand_askew_is_refused(make_video) -> None:
+    with pytest.raises(DataError, match="30 degrees"):
+        first_picture(make_video("askew.mp4", [(3, 1)], upright=(-30, False, False)))
+
+
+@pytest.mark.parametrize(
+    ("sar", "shape"),
+    [(Fraction(2), (48, 128)), (Fraction(1, 2), (96, 64)), (Fraction(1), (48, 64))],
+)
+def test_pixels_become_square_by_adding_not_by_dropping(sar, shape, make_video) -> None:
+    found, facts = first_picture(make_video("wide.mp4", [(1, 1)], sar=sar))
+    assert found.shape[:2] == shape == (facts.height, facts.width)
+
+
+def test_odd_sides_lose_their_last_row_and_nothing_is_scaled(make_video) -> None:
+    path = make_video("odd.mp4", [(2, 1)], size=(49, 63), pixels="yuv444p")
+    found, facts = first_picture(path)
+    assert (facts.height, facts.width) == (49, 63)
+    expected = as_ffmpeg_shows_it(path, 63, 49)[:48, :62]
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 8  # stripes lose some colour in 4:2:0
+
+
+@pytest.mark.parametrize("size", [(48, 64), (64, 48), (50, 90)])
+@pytest.mark.parametrize("wanted", [Size(32, 32), Size(24, 64), Size(96, 96)])
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_exact_sizes_are_exact(size, wanted, fit, make_video) -> None:
+    path = make_video("a.mp4", [(1, 1)], size=size)
+    found, _ = first_picture(path, ResizeTable(size=wanted, fit=fit))
+    assert found.shape[:2] == (wanted.height, wanted.width)
+
+
+def test_crop_keeps_the_middle_and_pad_keeps_everything(make_video) -> None:
+    path = make_video("a.mp4", [(1, 1)], size=(32, 96))
+    whole = as_ffmpeg_shows_it(path, 96, 32)
+    cropped, _ = first_picture(path, ResizeTable(size=Size(32, 32)))
+    assert np.abs(cropped.astype(int) - whole[:, 32:64]).mean() < 3
+    padded, _ = first_picture(path, ResizeTable(size=Size(96, 96), fit="pad"))
+    assert np.abs(padded[32:64].astype(int) - whole).mean() < 3
+    assert padded[:30].max() < 6
+    assert padded[66:].max() < 6
+
+
+def test_short_side_keeps_the_shape_and_never_enlarges(make_video) -> None:
+    path = make_video("a.mp4", [(1, 1)], size=(60, 100))
+    assert first_picture(path, ResizeTable(short_side=30))[0].shape[:2] == (30, 50)
+    assert first_picture(path, ResizeTable(short_side=90))[0].shape[:2] == (60, 100)
+
+
+def test_a_turned_video_gets_the_size_that_was_asked_for(make_video) -> None:
+    path = make_video("turned.mp4", [(3, 1)], size=(48, 64), upright=(90, False, False))
+    assert first_picture(path, ResizeTable(size=Size(20, 30)))[0].shape[:2] == (20, 30)
+    assert first_picture(path, ResizeTable(short_side=24))[0].shape[:2] == (32, 24)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "codec"),
+    [("yuvj420p", "mjpeg"), ("yuv420p10le", "libx264"), ("yuv422p", "libx264"), ("gray", "ffv1")],
+)
+def test_colours_survive_whatever_the_pixel_format(pixels, codec, make_video) -> None:
+    path = make_video("a.mkv", [(1, 1)], pixels=pixels, codec=codec)
+    found, facts = first_picture(path)
+    expected = as_ffmpeg_shows_it(path, 64, 48)
+    assert facts.pixels == pixels
+    # A wrong range or matrix shifts whole channels.
+    assert np.abs(found.astype(float).mean((0, 1)) - expected.mean((0, 1))).max() < 3
