@@ -158,8 +158,16 @@ def _save(component: Any, place: Path, dtype: torch.dtype | None) -> None:
         if dtype is not None:
             component = component.to(dtype)
         component.save_pretrained(str(place), safe_serialization=True, max_shard_size=MAX_SHARD)
+        _forget_origin(place / "config.json")
     else:
         component.save_pretrained(str(place))
+
+
+def _forget_origin(config: Path) -> None:
+    """Drop the folder a component was loaded from: a bundle travels, and no path does."""
+    table = json.loads(config.read_text(encoding="utf-8"))
+    if table.pop("_name_or_path", None) is not None:
+        config.write_text(json.dumps(table, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _class_name(component: Any) -> str:

@@ -100,6 +100,15 @@ def test_a_component_is_carried_over_byte_for_byte(folder: Path, tmp_path: Path)
     assert {k: second.index[k] for k in carried} == {k: first.index[k] for k in carried}
 
 
+def test_no_path_travels_with_a_bundle(folder: Path, tmp_path: Path) -> None:
+    """diffusers writes down where a component was loaded from."""
+    first = Bundle.open(folder)
+    Bundle.write(tmp_path / "next", {"vae": first.load("vae")}, {"name": "next"})
+    written = "".join(path.read_text() for path in (tmp_path / "next").rglob("*.json"))
+    assert str(tmp_path) not in written
+    assert same_weights(first.load("vae"), Bundle.open(tmp_path / "next").load("vae"))
+
+
 def test_half_precision_on_disk_is_float32_in_memory(tmp_path: Path) -> None:
     vae = write(tmp_path / "half", dtype=torch.float16)
     write(tmp_path / "full")
