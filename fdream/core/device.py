@@ -313,7 +313,11 @@ def _name(device: torch.device) -> str:
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return platform.machine() or "unknown"
+    machine = platform.machine() or "unknown"
+    if device.type != "cpu":
+        return machine
+    # The instruction set decides about the last bits of frames.
+    return f"{machine} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _lacks_memory(error: BaseException) -> bool:

@@ -158,3 +158,9 @@ def test_borrowed_module_returns_under_offload(monkeypatch: pytest.MonkeyPatch) 
     with meta.borrow(module):
         assert len(moves) == 1
     assert moves[-1] == ("cpu",)
+
+
+def test_a_cpu_is_told_with_its_instruction_set() -> None:
+    """Frames differ in their last bits between instruction sets, so a record has to name it."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    assert DeviceManager.choose("cpu").describe()["name"].endswith(f" {capability}")
