@@ -100,11 +100,6 @@ def clip_product(clip: Clip) -> Product:
     return Product(writer, clip.record, note)
 
 
-def nobody_pipes() -> bool:
-    """Whether standard input is a terminal, or closed."""
-    return sys.stdin is None or sys.stdin.isatty()
-
-
 def open_bytes(named: str | None) -> BinaryIO:
     """Open a file, or standard input for ``-`` or None.
 

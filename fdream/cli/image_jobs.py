@@ -14,10 +14,9 @@ from fdream.cli.generation_jobs import (
     Fault,
     Job,
     clip_product,
-    nobody_pipes,
     open_bytes,
 )
-from fdream.cli.standard_input import PLACE, STDIN
+from fdream.cli.standard_input import PLACE, STDIN, nobody_pipes
 from fdream.core.errors import DataError, UsageError
 from fdream.core.limits import NUM
 from fdream.core.seeds import draw_seed

@@ -14,11 +14,10 @@ from fdream.cli.generation_jobs import (
     Job,
     Product,
     clip_product,
-    nobody_pipes,
     open_bytes,
     still_product,
 )
-from fdream.cli.standard_input import PLACE, STDIN
+from fdream.cli.standard_input import PLACE, STDIN, nobody_pipes
 from fdream.core.errors import UsageError
 from fdream.core.seeds import draw_seed
 

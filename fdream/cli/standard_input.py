@@ -16,6 +16,11 @@ STDIN: Final = "-"
 PLACE: Final = "standard input"
 
 
+def nobody_pipes() -> bool:
+    """Whether standard input is a terminal, or closed."""
+    return sys.stdin is None or sys.stdin.isatty()
+
+
 @contextmanager
 def spooled_input(command: str) -> Iterator[Path]:
     """Write all of standard input to a file that lasts as long as the block.
@@ -27,7 +32,7 @@ def spooled_input(command: str) -> Iterator[Path]:
         UsageError: standard input is a terminal.
         OutputError: there is no room for it.
     """
-    if sys.stdin is None or sys.stdin.isatty():
+    if nobody_pipes():
         raise UsageError(
             f"{command}: no file; name one that fdream made, or pipe it in: "
             f'fdream t2i "a corgi surfing" | fdream {command}'

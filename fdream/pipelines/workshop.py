@@ -161,12 +161,13 @@ class Workshop:
         if not fresh:
             return
         self._told.update(f"word {key}" for key in words)
-        name = registry.split_argument(getattr(self.choices, role))[0]
+        name, argument = registry.split_argument(getattr(self.choices, role))
         named = ", ".join(repr(word) for word in fresh[:12])
         more = f" and {len(fresh) - 12} more" if len(fresh) > 12 else ""
         self.reporter.warn(
-            f"{name} does not know {named}{more} and goes on without. It is a small model; choose "
-            f"a larger one with --{role} (`fdream plugins --kind {role}` lists what is installed)."
+            f"{name} does not know {named}{more} and goes on without. It is a small model: "
+            f"`fdream models {argument or name}` lists its words, and --{role} chooses a larger one "
+            f"(`fdream plugins --kind {role}` lists what is installed)."
         )
 
     def stage_record(self, role: Role, chosen: str) -> dict[str, Any]:
