@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -235,3 +239,57 @@ def test_usage_is_explained(fdream, tmp_path) -> None:
     assert fdream("prep", str(tmp_path / "none"), "-o", str(tmp_path / "x")).code == 4
     ran = fdream("prep", "a", "--refilter", "b")
     assert (ran.code, "leave INPUT and -o out" in ran.err) == (2, True)
+
+
+MOMENTS: dict[str, Callable[[Path], bool]] = {
+    "a recipe": lambda out: (out / "_prep" / "recipe.resolved.toml").exists(),
+    "a clip": lambda out: any((out / "_prep" / "spool").glob("*/*/*.mp4")),
+    "a shard in the making": lambda out: any((out / "_prep" / "staging").iterdir()),
+    "a shard": lambda out: any(out.glob("*_stats.json")),
+    "two shards": lambda out: len(list(out.glob("*_stats.json"))) >= 2,
+    "a quarantine": lambda out: (out / "quarantine.parquet").exists(),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="kills as POSIX has them")
+def test_a_run_that_is_killed_goes_on_to_the_same_shards(fdream, tmp_path) -> None:
+    pile = tmp_path / "pile"
+    for number in range(12):
+        write_video(pile / f"v{number:02d}.mp4", number, scenes=1 + number % 3)
+    args = ["prep", str(pile), *SMALL[:4], "-s", "shard.rows=4", "--workers", "2"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert fdream(*args, "-o", str(whole)).code == 0
+    for moment, reached in MOMENTS.items():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fdream", *args, "-o", str(killed)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        while process.poll() is None and not _holds(reached, killed):
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+        assert _all_gone(process.pid), f"processes outlive a kill at {moment}"
+    assert fdream(*args, "-o", str(killed)).code == 0
+    assert hashes(killed) == hashes(whole)
+    assert not (killed / "_prep" / "spool").exists()
+
+
+def _holds(reached: Callable[[Path], bool], out: Path) -> bool:
+    try:
+        return reached(out)
+    except FileNotFoundError:
+        return False
+
+
+def _all_gone(group: int) -> bool:
+    """Wait until no process of a group is left; workers look for their parent once a second."""
+    for _ in range(300):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False

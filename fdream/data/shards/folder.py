@@ -98,7 +98,7 @@ class ShardFolder:
 
         Args:
             number: of the shard.
-            remove: files of the shard that go, in case they are there.
+            remove: files of the shard that go, unless they are among the new ones.
         """
         aside = self._staging / f"{shard_name(number)}{_UNFINISHED}"
         shutil.rmtree(aside, ignore_errors=True)
@@ -108,7 +108,9 @@ class ShardFolder:
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
-        gone = [path.relative_to(self.root).as_posix() for path in remove]
+        # A move may be repeated: what is removed must not be what was just moved in.
+        names = [path.relative_to(self.root).as_posix() for path in remove]
+        gone = [name for name in names if not (aside / name).exists()]
         (aside / _REMOVALS).write_text(json.dumps(gone), encoding="utf-8")
         decided = aside.with_suffix(_READY)
         aside.rename(decided)
@@ -120,13 +122,15 @@ class ShardFolder:
         Counts come last, because they say that the shard is whole.
         """
         removals = decided / _REMOVALS
-        for name in json.loads(removals.read_text(encoding="utf-8")):
-            (self.root / PurePosixPath(name)).unlink(missing_ok=True)
+        if removals.exists():  # the last to go, see below
+            for name in json.loads(removals.read_text(encoding="utf-8")):
+                (self.root / PurePosixPath(name)).unlink(missing_ok=True)
         files = [path for path in decided.rglob("*") if path.is_file() and path != removals]
         for path in sorted(files, key=lambda file: (file.name.endswith("_stats.json"), file.name)):
             place = self.root / path.relative_to(decided)
             place.parent.mkdir(parents=True, exist_ok=True)
             path.replace(place)
+        removals.unlink(missing_ok=True)
         shutil.rmtree(decided)
 
 

@@ -52,6 +52,7 @@ def scan_members(archive: IO[bytes], place: str) -> Iterator[Member]:
         DataError: no tar, or broken; what came before is good.
     """
     try:
+        archive.seek(0)
         with tarfile.open(fileobj=_HeaderReader(archive), mode="r:") as tar:  # type: ignore[call-overload]
             reached = -1
             while (found := tar.next()) is not None:

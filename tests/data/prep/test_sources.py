@@ -28,7 +28,8 @@ def touch(path: Path, text: str = "video") -> Path:
 
 WEBVID = (
     "videoid,contentUrl,duration,page_dir,name\n"
-    '1066,https://u:p@cdn.example/videos/1066.mp4?sig=1,PT00H00M10S,000001_000050,"Waves, 4k\nfootage"\n'
+    "1066,https://u:p@cdn.example/videos/1066.mp4?sig=1,PT00H00M10S,000001_000050,"
+    '"Waves, 4k\nfootage"\n'
     "77,https://cdn.example/videos/77.mp4,PT00H00M10S,000001_000050,A dog\n"
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_clips_last_as_long_as_the_video_to_half_a_tick_each(seed: int) -> None:
             assert abs(lasted - (until - start)) <= 1 / fps
     # No clip shows a frame of its neighbour's shot.
     bounds = [0, *sorted(cuts), 60]
-    shots = [set(range(a, b)) for a, b in zip(bounds, bounds[1:], strict=False)]
+    shots = [set(range(a, b)) for a, b in pairwise(bounds)]
     assert all(any(set(shown) <= shot for shot in shots) for _, _, shown in clips)
 
 
@@ -96,7 +97,7 @@ def test_a_long_shot_becomes_full_clips_and_the_rest() -> None:
         ("length", 50),
         ("length", 40),
     ]
-    assert sum((shown for _, _, shown in clips), []) == list(range(250))
+    assert [number for _, _, shown in clips for number in shown] == list(range(250))
 
 
 def test_a_length_of_ten_seconds_is_full_at_the_rate_of_television() -> None:

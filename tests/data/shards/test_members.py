@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from fdream.core.errors import DataError
-from fdream.data.shards.members import read_member, refuse_name, scan_members
+from fdream.data.shards.members import Member, read_member, refuse_name, scan_members
 
 
 def archive(*members: tuple[str, bytes], change: Callable[[tarfile.TarInfo], None] | None = None):
@@ -72,19 +72,20 @@ def test_links_and_devices_are_refused(kind: bytes) -> None:
 
 def test_what_came_before_a_break_is_good() -> None:
     whole = archive(("a.mp4", b"x" * 600), ("b.mp4", b"y" * 600)).getvalue()
-    found = []
+    members = scan_members(io.BytesIO(whole[:1536] + b"\xff" * 512), "x")
+    assert next(members).key == "a"
     with pytest.raises(DataError, match="broken archive"):
-        for member in scan_members(io.BytesIO(whole[:1536] + b"\xff" * 512), "x"):
-            found.append(member.key)
-    assert found == ["a"]
+        next(members)
 
 
 def test_a_member_that_is_cut_off_is_said() -> None:
     whole = archive(("a.mp4", b"x" * 600)).getvalue()
     cut = io.BytesIO(whole[:700])
-    with pytest.raises(DataError):
-        for member in scan_members(cut, "x"):
-            read_member(cut, member, "x")
+    member = Member("a", "mp4", 512, 600)
+    with pytest.raises(DataError, match="cut off"):
+        read_member(cut, member, "x")
+    with pytest.raises(DataError, match="broken archive"):
+        list(scan_members(cut, "x"))
 
 
 @pytest.mark.parametrize("data", [b"", b"not a tar at all" * 100, b"\x1f\x8b" + b"\0" * 600])

@@ -136,9 +136,8 @@ def test_a_change_that_fails_leaves_the_shard_as_it_was(tmp_path: Path) -> None:
     with folder.locked():
         change(folder, "old", True)
         before = contents(tmp_path)
-        with pytest.raises(RuntimeError), folder.replacing(0) as aside:
-            (aside / "00000.tar").write_text("half")
-            raise RuntimeError
+        with pytest.raises(KeyError), folder.replacing(0) as aside:
+            (aside / "00000.tar").write_text({}["half"])
     assert contents(tmp_path) == before
     assert set(before) == {
         "00000.tar",
@@ -151,7 +150,7 @@ def test_a_change_that_fails_leaves_the_shard_as_it_was(tmp_path: Path) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from fdream.data.shards import folder as module
+from fdream.data.shards.folder import ShardFolder
 steps = int(sys.argv[2])
 def counted(original):
     def step(*args, **kwargs):
@@ -161,32 +160,35 @@ def counted(original):
         steps -= 1
         return original(*args, **kwargs)
     return step
-for name in ("rename", "replace", "unlink", "mkdir", "write_text"):
-    setattr(Path, name, counted(getattr(Path, name)))
-module.shutil.rmtree = counted(module.shutil.rmtree)
-folder = module.ShardFolder(Path(sys.argv[1]))
+for name in ("rename", "replace", "unlink", "mkdir", "rmdir"):
+    setattr(os, name, counted(getattr(os, name)))
+folder = ShardFolder(Path(sys.argv[1]))
 with folder.locked():
     with folder.replacing(0, remove=(folder.filtered_tar(0),)) as aside:
-        for name in ("00000.tar", "00000.parquet", "00000_stats.json"):
+        for name in sys.argv[3:]:
             (aside / name).write_text("new")
 """
 
 
-def test_a_kill_at_any_step_leaves_the_old_shard_or_the_new_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_filtered", [False, True])
+def test_a_kill_at_any_step_leaves_the_old_shard_or_the_new_one(
+    with_filtered: bool, tmp_path: Path
+) -> None:
+    names = ["00000.parquet", "00000.tar", "00000_stats.json"]
+    names += ["filtered/00000.tar"] if with_filtered else []
     outcomes = []
-    for steps in range(40):
+    for steps in range(60):
         root = tmp_path / str(steps)
         folder = ShardFolder(root)
         with folder.locked():
             change(folder, "old", True)
             before = contents(root)
-        command = [sys.executable, "-c", KILLED, str(root), str(steps)]
+        command = [sys.executable, "-c", KILLED, str(root), str(steps), *names]
         killed = subprocess.run(command, check=False).returncode
         with folder.locked():
             after = contents(root)
-        new = dict.fromkeys(["00000.tar", "00000.parquet", "00000_stats.json"], "new")
-        assert after in (before, new)
-        outcomes.append(after == new)
+        assert after in (before, dict.fromkeys(names, "new"))
+        outcomes.append(after != before)
         assert list((folder.state / "staging").iterdir()) == []
         if killed == 0:
             break
