@@ -113,3 +113,14 @@ def test_unclear_orders_remove_nothing(fdream, filled: Path, args, says: str) ->
     assert ran.code == 2
     assert says in ran.err
     assert names(filled) == before
+
+
+def test_generating_keeps_nothing_on_this_machine(
+    fdream, tiny_bundle: Path, in_tmp: Path, own_home: Path
+) -> None:
+    """What docs/files.md says of uninstalling rests on this."""
+    stages = ("--prior", f"pocket:{tiny_bundle}", "--generator", f"dreamer:{tiny_bundle}")
+    assert fdream("t2v", "a corgi", *stages, "-o", "x.mp4").code == 0
+    assert fdream("replay", "x.mp4", "--prior", stages[1], "--generator", stages[3]).code == 0
+    assert [path.name for path in in_tmp.iterdir()] == ["x.mp4"]
+    assert list(own_home.rglob("*")) == []
