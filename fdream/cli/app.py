@@ -40,6 +40,7 @@ from fdream.core.errors import (
     EXIT_TERMINATED,
     DeviceError,
     FdreamError,
+    OutputError,
     UsageError,
 )
 
@@ -129,6 +130,7 @@ def root(
 def main() -> NoReturn:
     """Run the process' command line and exit with its code."""
     signal.signal(signal.SIGTERM, _terminate)
+    _refuse_closed_streams()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -204,6 +206,18 @@ def _usage_letter(fault: typer.TyperException) -> str:
     command = context.command_path if context else "fdream"
     said = fault.format_message().rstrip(".")
     return f"{said}. Try `{command} --help`."
+
+
+def _refuse_closed_streams() -> None:
+    """Meet streams that were closed from outside, as by ``>&-``; Python leaves None in their place.
+
+    Without stderr nothing can be told, and without stdout no result: only the second is a fault.
+    """
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the whole process
+    if sys.stdout is None:
+        render.error("standard output is closed; send it to a file, or to /dev/null.")
+        sys.exit(OutputError.exit_code)
 
 
 def _pipe_closed() -> int:

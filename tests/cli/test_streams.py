@@ -63,6 +63,20 @@ def test_a_signal_ends_it_with_what_is_finished(
     assert all(read_record(path).record for path in left)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows' shell cannot close a stream")
+@pytest.mark.parametrize(
+    ("closed", "code", "says"),
+    [(">&-", 6, "standard output is closed"), ("2>&-", 0, ""), ("<&-", 0, "")],
+)
+def test_closed_streams_are_no_bug(closed: str, code: int, says: str) -> None:
+    command = f'"{sys.executable}" -m fdream recipes list {closed}'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert says in done.stderr
+    assert bool(done.stdout) == (code == 0)
+
+
 def test_a_slow_reader_is_waited_for(fdream: Fdream, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is made ahead: the next image is drawn when the last one has been taken."""
     made: list[int] = []
