@@ -214,7 +214,7 @@ def _refuse_closed_streams() -> None:
     Without stderr nothing can be told, and without stdout no result: only the second is a fault.
     """
     if sys.stderr is None:
-        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     if sys.stdout is None:
         render.error("standard output is closed; send it to a file, or to /dev/null.")
         sys.exit(OutputError.exit_code)
