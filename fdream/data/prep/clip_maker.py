@@ -103,7 +103,7 @@ class ClipMaker:
         )
 
     def _open(self, tick: Tick) -> None:
-        self._begins, self._start, self._frames = str(tick.begins), tick.start, 0
+        self._begins, self._start, self._frames = str(tick.begins), tick.start_s, 0
         self._measures = ClipMeasures(self._recipe.measure, self._fps)
         if self._recipe.clip.use:
             self._encoder = ClipEncoder(self._maker, self._fps, self._recipe.clip)

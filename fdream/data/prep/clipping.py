@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from fdream.data.shards.members import Member, read_member
 from fdream.data.shards.reader import open_archive
 
 # A span names a time; the frame meant may begin a rounding error before it.
-_SOON: Final = Fraction(1, 500)
+_SOON: Final = 0.002
 _PLACE: Final = "the file"
 
 
@@ -151,7 +152,7 @@ class _Clipper:
     def along_shots(self) -> None:
         """Cut where shots do."""
         clips, timeline = self._clips(None), self._timeline()
-        detector = ShotDetector(self._recipe.cut, self._video.facts.fps)
+        detector = ShotDetector(self._recipe.cut, self._video.facts.fps, self._video.tick)
         for frame in self._video.frames():
             for marked in detector.feed(frame):
                 clips.take(timeline.feed(marked))
@@ -163,23 +164,25 @@ class _Clipper:
     def along_spans(self, spans: tuple[Span, ...]) -> None:
         """Cut where the input says; spans may overlap, so each has a timeline of its own."""
         waiting = sorted(range(len(spans)), key=lambda n: spans[n].start_s, reverse=True)
+        starts = [math.ceil((span.start_s - _SOON) / self._video.tick) for span in spans]
+        ends = [math.ceil((span.end_s - _SOON) / self._video.tick) for span in spans]
         active: dict[int, tuple[Timeline, ClipMaker]] = {}
 
-        def end(number: int, time: Fraction) -> None:
+        def end(number: int, time: int) -> None:
             timeline, clips = active.pop(number)
-            clips.take(timeline.end(min(time, Fraction(spans[number].end_s))))
+            clips.take(timeline.end(min(time, round(spans[number].end_s / self._video.tick))))
             clips.finish()
 
-        last = Fraction(0)
+        last = 0
         for frame in self._video.frames():
-            soon, last = frame.time + _SOON, frame.time + frame.lasts
-            for number in [n for n in active if soon >= Fraction(spans[n].end_s)]:
+            last = frame.time + frame.lasts
+            for number in [n for n in active if frame.time >= ends[n]]:
                 end(number, frame.time)
             for timeline, clips in active.values():
                 clips.take(timeline.feed(Marked(frame, None)))
-            while waiting and soon >= Fraction(spans[waiting[-1]].start_s):
+            while waiting and frame.time >= starts[waiting[-1]]:
                 number = waiting.pop()
-                if soon >= Fraction(spans[number].end_s):
+                if frame.time >= ends[number]:
                     self._result.empty_spans.append(number)
                     continue
                 active[number] = self._timeline(), self._clips(number)
@@ -198,7 +201,8 @@ class _Clipper:
 
     def _timeline(self) -> Timeline:
         clip = self._recipe.clip
-        return Timeline(self._fps, clip.max_seconds if clip.use else None)
+        longest = clip.max_seconds if clip.use else None
+        return Timeline(self._fps, self._video.tick, longest)
 
     def _clips(self, span: int | None) -> ClipMaker:
         def store(clip: FinishedClip) -> None:

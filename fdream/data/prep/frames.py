@@ -26,19 +26,25 @@ class TimedFrame:
 
     Attributes:
         number: in decoding order, from 0.
-        time: seconds since the first picture, exact.
-        lasts: seconds for which the file says it is shown; 0 where it does not.
+        time: when it is shown, in the video's ticks since the first picture.
+        lasts: for how many ticks the file says it is shown; 0 where it does not.
         picture: as stored: not turned, not scaled.
     """
 
     number: int
-    time: Fraction
-    lasts: Fraction
+    time: int
+    lasts: int
     picture: VideoFrame
 
 
 class TimedVideo:
-    """An open video, probed and ready to be decoded once."""
+    """An open video, probed and ready to be decoded once.
+
+    Attributes:
+        first: its first picture.
+        facts: what is known of it.
+        tick: seconds of one tick; times are counted in whole ticks, so they are exact.
+    """
 
     def __init__(self, container: InputContainer, stream: VideoStream, gap_s: float) -> None:
         """Decode the first picture and gather the facts.
@@ -55,13 +61,15 @@ class TimedVideo:
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._pictures = container.decode(stream)
-        self._gap_s = gap_s
         # A file cut out of a stream begins with pictures whose references lie before it.
         first = next((picture for picture in self._pictures if not picture.is_corrupt), None)
         if first is None:
             raise DataError("holds no readable picture")
         self.first: VideoFrame = first
         self.facts: VideoFacts = probe(container, stream, first)
+        self._timed = self.facts.timed and first.pts is not None and first.time_base is not None
+        self.tick = Fraction(first.time_base) if self._timed else 1 / self.facts.fps
+        self._longest = int(gap_s / self.tick)
 
     def frames(self) -> Iterator[TimedFrame]:
         """Yield every picture; once.
@@ -70,38 +78,25 @@ class TimedVideo:
             DataError: a picture is damaged or of another size, time runs backwards or stands too
                 long, or the file ends long before it says so.
         """
-        first, before, number = self.first, Fraction(-1), 0
-        start = _time(first)
-        picture: VideoFrame | None = first
+        size = self.first.width, self.first.height
+        start, before, number = self.first.pts or 0, -1, 0
+        picture: VideoFrame | None = self.first
         while picture is not None:
             if picture.is_corrupt:
                 raise DataError(f"frame {number} is damaged")
-            if (picture.width, picture.height) != (first.width, first.height):
+            if (picture.width, picture.height) != size:
                 raise DataError(f"the picture changes its size at frame {number}")
-            time = self._time(picture, start, number)
+            time = number if not self._timed or picture.pts is None else picture.pts - start
             if time <= before:
                 raise DataError(f"time runs backwards at frame {number}")
-            if time - before > self._gap_s + 1:
-                raise DataError(f"frame {number - 1} stands for {float(time - before):.0f} s")
+            if time - before > self._longest and number:
+                stood = float((time - before) * self.tick)
+                raise DataError(f"frame {number - 1} stands for {stood:.0f} s")
             yield TimedFrame(number, time, self._lasts(picture), picture)
             before, number = time, number + 1
             picture = next(self._pictures, None)
         if number < self.facts.frames * _PROMISE_KEPT:
             raise DataError(f"ends after {number} of the {self.facts.frames} frames it promises")
 
-    def _time(self, picture: VideoFrame, start: Fraction | None, number: int) -> Fraction:
-        now = _time(picture)
-        if start is None or now is None or not self.facts.timed:
-            return number / self.facts.fps
-        return now - start
-
-    def _lasts(self, picture: VideoFrame) -> Fraction:
-        if not self.facts.timed or not picture.duration or picture.time_base is None:
-            return 1 / self.facts.fps
-        return min(picture.duration * Fraction(picture.time_base), Fraction(self._gap_s))
-
-
-def _time(picture: VideoFrame) -> Fraction | None:
-    if picture.pts is None or picture.time_base is None:
-        return None
-    return picture.pts * Fraction(picture.time_base)
+    def _lasts(self, picture: VideoFrame) -> int:
+        return min(picture.duration or 0, self._longest) if self._timed else 1

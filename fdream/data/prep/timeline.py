@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fdream.data.prep.frames import TimedFrame
 from fdream.data.prep.shots import Beginning, Marked
@@ -27,12 +27,12 @@ class Tick:
     Attributes:
         frame: the source's frame that is shown.
         begins: set on the first tick of a clip: how it begins.
-        start: seconds from the source's first frame to the clip's; on the first tick.
+        start_s: seconds from the source's first frame to the clip's.
     """
 
     frame: TimedFrame
     begins: Beginning | None
-    start: Fraction
+    start_s: Fraction
 
     @property
     def picture(self) -> VideoFrame:
@@ -41,19 +41,27 @@ class Tick:
 
 
 class Timeline:
-    """Fills the ticks of one clip after another."""
+    """Fills the ticks of one clip after another.
 
-    def __init__(self, fps: Fraction, max_seconds: float | None) -> None:
+    Times are whole numbers of the video's ticks. Ticks of clips are counted in whole numbers too,
+    ``position`` being a time multiplied by the clips' ticks per tick of the video.
+    """
+
+    def __init__(self, fps: Fraction, tick: Fraction, max_seconds: float | None) -> None:
         """Start before the first frame.
 
         Args:
             fps: rate of the clips.
+            tick: seconds of one tick of the video.
             max_seconds: length at which a clip is full; None: never.
         """
         self._fps = fps
-        self._full = max(1, _rounded(Fraction(max_seconds) * fps)) if max_seconds else None
+        self._up, self._down = (fps * tick).as_integer_ratio()
+        self._full = None
+        if max_seconds is not None:
+            self._full = max(1, (Fraction(max_seconds) * fps + Fraction(1, 2)).__floor__())
         self._shown: TimedFrame | None = None
-        self._start = Fraction(0)
+        self._position = 0
         self._ticks = 0
         self._beginning: Beginning | None = None
 
@@ -61,7 +69,7 @@ class Timeline:
         """Yield the ticks that are certain once this frame has come."""
         if marked.beginning is not None:
             yield from self.end(marked.frame.time)
-            self._start, self._ticks = marked.frame.time, 0
+            self._position, self._ticks = marked.frame.time * self._up, 0
             self._beginning = marked.beginning
         elif self._shown is not None:
             yield from self._fill(marked.frame.time)
@@ -72,7 +80,7 @@ class Timeline:
         if self._shown is not None:
             yield from self.end(self._shown.time + self._shown.lasts)
 
-    def end(self, time: Fraction) -> Iterator[Tick]:
+    def end(self, time: int) -> Iterator[Tick]:
         """Yield what is left of the clip that ends at ``time``: one tick at least."""
         if self._shown is None:
             return
@@ -81,22 +89,25 @@ class Timeline:
             yield self._tick()
         self._shown = None
 
-    def _fill(self, until: Fraction) -> Iterator[Tick]:
-        while self._ticks < _rounded((until - self._start) * self._fps):
-            if self._full is not None and self._ticks == self._full:
-                self._start += self._full / self._fps
+    def _fill(self, until: int) -> Iterator[Tick]:
+        while self._ticks < self._rounded(until):
+            if self._ticks == self._full:
+                self._position += self._full * self._down
                 self._ticks, self._beginning = 0, "length"
                 continue
             yield self._tick()
 
+    def _rounded(self, time: int) -> int:
+        """Ticks of the clip until a time, rounded to the nearest, a half up."""
+        return (2 * (time * self._up - self._position) + self._down) // (2 * self._down)
+
     def _tick(self) -> Tick:
         assert self._shown is not None, "a tick shows a frame"
-        tick = Tick(self._shown, self._beginning, self._start)
+        start_s = Fraction(self._position, self._down) / self._fps if self._beginning else _ZERO
+        tick = Tick(self._shown, self._beginning, start_s)
         self._beginning = None
         self._ticks += 1
         return tick
 
 
-def _rounded(value: Fraction) -> int:
-    """Round to the nearest integer, a half up."""
-    return (value + Fraction(1, 2)).__floor__()
+_ZERO: Final = Fraction(0)

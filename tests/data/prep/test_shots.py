@@ -19,7 +19,7 @@ def beginnings(path: Path, options: CutTable) -> list[tuple[int, str]]:
     found = []
     with open_video(path) as container:
         video = TimedVideo(container, video_stream(container, str(path)), 10)
-        detector = ShotDetector(options, video.facts.fps)
+        detector = ShotDetector(options, video.facts.fps, video.tick)
         marked = [m for frame in video.frames() for m in detector.feed(frame)]
         marked += detector.finish()
         assert [m.frame.number for m in marked] == list(range(len(marked)))
@@ -83,3 +83,18 @@ def test_the_small_copy_is_pyscenedetects(pixels: str, make_video) -> None:
     reference = cv2.resize(whole, (256, 192), interpolation=cv2.INTER_LINEAR)
     assert small.shape == reference.shape
     assert np.abs(small.astype(int) - reference).mean() < 4  # a wrong range is off by ten
+
+
+def test_the_quicker_score_is_the_librarys() -> None:
+    from scenedetect.common import FrameTimecode
+
+    from fdream.data.prep.shots import _QuickAdaptiveDetector
+
+    rng = np.random.default_rng(0)
+    ours, theirs = _QuickAdaptiveDetector(), scenedetect.AdaptiveDetector()
+    for number in range(5):
+        picture = rng.integers(0, 256, (31, 47, 3)).astype(np.uint8)
+        found = [
+            d._calculate_frame_score(FrameTimecode(number, 25.0), picture) for d in (ours, theirs)
+        ]
+        assert found[0] == pytest.approx(found[1], rel=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -20,18 +21,19 @@ def clips_of(
     times: list[Fraction], last: Fraction, cuts: set[int], fps: Fraction, longest: float | None
 ) -> list[tuple[str, Fraction, list[int]]]:
     """Return how each clip begins, when, and the numbers of the frames on its ticks."""
-    timeline = Timeline(fps, longest)
+    tick = Fraction(1, math.lcm(*(time.denominator for time in [*times, last])))
+    timeline = Timeline(fps, tick, longest)
     clips: list[tuple[str, Fraction, list[int]]] = []
 
     def take(ticks: Any) -> None:
         for tick in ticks:
             if tick.begins is not None:
-                clips.append((tick.begins, tick.start, []))
+                clips.append((tick.begins, tick.start_s, []))
             clips[-1][2].append(tick.frame.number)
 
     for number, time in enumerate(times):
         begins = "start" if number == 0 else "cut" if number in cuts else None
-        frame = TimedFrame(number, time, last, NO_PICTURE)
+        frame = TimedFrame(number, int(time / tick), int(last / tick), NO_PICTURE)
         take(timeline.feed(Marked(frame, begins)))
     take(timeline.finish())
     return clips
