@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fdream.data.metadata import read_record
 from tests.docs.command_server import CLIENT
 
 ROOT = Path(__file__).parents[2]
@@ -30,11 +31,13 @@ class Line:
         command: for a shell.
         needs: programs that have to be there.
         makes: globs, and how many files each is to find; with a plus: at least.
+        holds: what the record of each of them says.
     """
 
     command: str
     needs: list[str]
     makes: list[tuple[str, str]]
+    holds: str
 
 
 def lines_of(page: str) -> list[Line]:
@@ -45,7 +48,7 @@ def lines_of(page: str) -> list[Line]:
         makes = [
             tuple(part.split(maxsplit=1)) for part in told.get("makes", "").split(", ") if part
         ]
-        found.append(Line(command, told.get("needs", "").split(), makes))
+        found.append(Line(command, told.get("needs", "").split(), makes, told.get("holds", "")))
     return found
 
 
@@ -142,6 +145,7 @@ def test_a_line_of_the_page_does_what_it_says(number: int, workplace: Path) -> N
         made = [path for path in workplace.glob(pattern) if path.stat().st_size]
         least = int(wanted.rstrip("+"))
         assert len(made) == least or (wanted.endswith("+") and len(made) > least), made
+        assert all(line.holds in json.dumps(read_record(path).record) for path in made)
 
 
 def test_the_python_page_runs(
