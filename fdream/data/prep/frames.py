@@ -67,8 +67,9 @@ class TimedVideo:
             raise DataError("holds no readable picture")
         self.first: VideoFrame = first
         self.facts: VideoFacts = probe(container, stream, first)
-        self._timed = self.facts.timed and first.pts is not None and first.time_base is not None
-        self.tick = Fraction(first.time_base) if self._timed else 1 / self.facts.fps
+        base = first.time_base if self.facts.timed and first.pts is not None else None
+        self._timed = base is not None
+        self.tick = 1 / self.facts.fps if base is None else Fraction(base)
         self._longest = int(gap_s / self.tick)
 
     def frames(self) -> Iterator[TimedFrame]:

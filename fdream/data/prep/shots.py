@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import cv2
 import numpy as np
@@ -107,6 +107,8 @@ class _QuickAdaptiveDetector(AdaptiveDetector):
     The library widens every plane to 32 bits first, which is a tenth of all the work on a frame.
     """
 
+    _last_frame: Any  # the library keeps three planes there, we one picture
+
     def _calculate_frame_score(
         self, timecode: FrameTimecode, frame_img: NDArray[np.uint8]
     ) -> float:
@@ -140,7 +142,7 @@ def small_copy(picture: VideoFrame) -> NDArray[np.uint8]:
         plane = plane_array(picture, index)
         size = width // 2, height // 2
         cv2.resize(plane, size, chroma[index - 1], interpolation=cv2.INTER_LINEAR)
-    if picture.format.name.startswith("yuvj") or int(picture.color_range) == _FULL_RANGE:
+    if picture.format.name.startswith(("yuvj", "gray")) or int(picture.color_range) == _FULL_RANGE:
         cv2.LUT(luma, _LUMA, luma)
         cv2.LUT(chroma, _CHROMA, chroma)
     return cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420)
