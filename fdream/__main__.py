@@ -1,8 +1,18 @@
 """The door: ``fdream`` and ``python -m fdream``."""
 
-from __future__ import annotations
+import sys
+from typing import NoReturn
 
-from fdream.cli.app import main
+
+def main() -> NoReturn:
+    """Run the process' command line and exit with its code."""
+    try:
+        # Here, so that Ctrl-C while Python still reads our modules is as quiet as any other.
+        from fdream.cli.app import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -97,3 +97,18 @@ def test_a_slow_reader_is_waited_for(fdream: Fdream, monkeypatch: pytest.MonkeyP
 @pytest.fixture
 def fdream(tiny_fdream: Fdream) -> Fdream:
     return tiny_fdream
+
+
+def test_an_interrupt_while_modules_load_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fdream.__main__ import main
+
+    class Interrupting:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "fdream.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "fdream.cli.app", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
