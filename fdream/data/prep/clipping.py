@@ -99,8 +99,6 @@ def _clip(
         stream = video_stream(container, _PLACE)
         video = TimedVideo(container, stream, recipe.limits.gap_seconds)
         result.facts = facts = video.facts
-        if facts.hdr:
-            raise DataError(f"high dynamic range ({facts.hdr}), which is not brought to SDR here")
         size = recipe.resize.model_copy(update={"use": recipe.resize.use and recipe.clip.use})
         maker = PictureMaker(stream, video.first, facts, frame_picture(facts, size))
         clipper = _Clipper(recipe, video, maker, spool, result)

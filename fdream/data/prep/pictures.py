@@ -2,7 +2,7 @@
 
 FFmpeg's own filters do it, in YUV from end to end: no round trip through RGB, which would cost
 time and a little colour. The matrix of the source is kept and written down; the range becomes that
-of video.
+of video, and high dynamic range becomes standard.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _BT709, _UNSPECIFIED, _SMPTE170M, _BT2020 = 1, 2, 6, (9, 10)
 # Players take high definition without a label for BT.709 and the rest for BT.601.
 _HD_HEIGHT: Final = 720
 _SMALLEST_SIDE: Final = 2  # 4:2:0 has even sides
+# FFmpeg maps tones by the peak that the file states, or that of its transfer function.
+_TO_SDR: Final = ":out_color_matrix=bt709:out_primaries=bt709:out_transfer=bt709:intent=perceptual"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +125,17 @@ class PictureMaker:
 def _matrix(first: VideoFrame, facts: VideoFacts) -> int:
     """Return FFmpeg's number of the colour matrix that the clips carry."""
     known = int(first.colorspace)
-    if known in _BT2020:
-        return _BT709  # converted, see _graph
+    if _is_wide(first, facts):
+        return _BT709
     if known in (0, _UNSPECIFIED):  # RGB sources become YUV by FFmpeg's default
         hd = min(facts.width, facts.height) >= _HD_HEIGHT
         return _BT709 if hd and known == _UNSPECIFIED else _SMPTE170M
     return known
+
+
+def _is_wide(first: VideoFrame, facts: VideoFacts) -> bool:
+    """Whether colours or brightness go beyond those of BT.709, and have to be brought there."""
+    return bool(facts.hdr) or int(first.colorspace) in _BT2020
 
 
 def _graph(stream: VideoStream, first: VideoFrame, facts: VideoFacts, framing: Framing) -> Graph:
@@ -136,7 +143,7 @@ def _graph(stream: VideoStream, first: VideoFrame, facts: VideoFacts, framing: F
     steps = []
     if (width, height) != (facts.coded_width, facts.coded_height):
         steps.append(("crop", f"{width}:{height}:{x}:{y}"))
-    colours = ":out_color_matrix=bt709" if int(first.colorspace) in _BT2020 else ""
+    colours = _TO_SDR if _is_wide(first, facts) else ""
     # Going down, the mean over the area is the right filter, and the quickest.
     kernel = "area" if framing.inner[0] <= width and framing.inner[1] <= height else "bicubic"
     steps.append(

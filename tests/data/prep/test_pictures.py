@@ -6,6 +6,7 @@ import subprocess
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -118,3 +119,37 @@ def test_colours_survive_whatever_the_pixel_format(pixels, codec, make_video) ->
     assert facts.pixels == pixels
     # A wrong range or matrix shifts whole channels.
     assert np.abs(found.astype(float).mean((0, 1)) - expected.mean((0, 1))).max() < 3
+
+
+def test_high_dynamic_range_becomes_what_a_common_screen_shows(tmp_path: Path) -> None:
+    nits = np.array([0.1, 1, 10, 100, 203, 1000, 4000])
+    path = tmp_path / "pq.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 16 * len(nits), 16, "yuv420p10le"
+        context = stream.codec_context
+        context.color_trc, context.color_primaries, context.colorspace = 16, 9, 9
+        context.color_range = 1
+        frame = av.VideoFrame(stream.width, stream.height, "yuv420p10le")
+        luma = np.repeat(np.round(64 + 876 * perceptual_quantizer(nits)), 16).astype(np.uint16)
+        for plane, values in zip(
+            frame.planes, (luma, *[np.full(8 * len(nits), 512)] * 2), strict=True
+        ):
+            row = np.zeros(plane.line_size // 2, np.uint16)
+            row[: len(values)] = values
+            plane.update(np.tile(row, plane.height).tobytes())
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    found, facts = first_picture(path)
+    assert facts.hdr == "pq"
+    levels = found[8, 8::16].astype(int)
+    assert np.abs(levels - levels[:, :1]).max() <= 2  # grey stays grey
+    assert (np.diff(levels[:, 0]) > 5).all()  # highlights keep their differences
+    assert levels[0, 0] < 30
+    assert 110 < levels[4, 0] < 256  # diffuse white, 203 cd/m2 by BT.2408, is bright
+
+
+def perceptual_quantizer(nits: np.ndarray) -> np.ndarray:
+    """SMPTE ST 2084: signal of a luminance in cd/m2."""
+    power = (nits / 10000) ** (2610 / 16384)
+    return ((3424 / 4096 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)
