@@ -189,7 +189,8 @@ class RepeatOptions:
             min=int(SEED.low),
             max=int(SEED.high),
             metavar="N",
-            help="Seed of every prompt; when not given, each draws and records its own.",
+            help="Seed for all; when not given, an image's own, else one is drawn for each and "
+            "recorded.",
         ),
     ] = None
     num: Annotated[

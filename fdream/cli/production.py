@@ -56,6 +56,8 @@ def produce(
             product = entry.make()
             noted = noted or _say_note(product, delivery, reporter)
             _send(product, entry, delivery, ahead)
+    if there is not None:
+        there.tell_skipped()
     faults.raise_if_any(ahead.given)
 
 
@@ -134,6 +136,7 @@ class _AlreadyThere:
         self._delivery = delivery
         self._reporter = reporter
         self._taken: set[Path] = set()
+        self._skipped = 0
 
     def make_missing(self, job: Job, ahead: _Ahead) -> None:
         """Make a sample unless it is there.
@@ -157,6 +160,7 @@ class _AlreadyThere:
         if found is not None:
             differs = differences(found, wanted, seed=job.seeded)
             if not differs:
+                self._skipped += 1
                 self._reporter.detail(f"{path}: is there; skipped.")
                 self._delivery.tell(path, found, {**job.facts, "skipped": True})
                 return
@@ -165,6 +169,11 @@ class _AlreadyThere:
         record = self._delivery.complete(product.record)
         self._delivery.save(path, product.writer, record)
         self._delivery.tell(path, record, job.facts)
+
+    def tell_skipped(self) -> None:
+        """Say how many were there, lest a run that makes nothing looks like one that failed."""
+        if self._skipped:
+            self._reporter.say(f"{self._skipped} of {len(self._taken)} were there; skipped.")
 
     def _free(self, path: Path) -> Path:
         if path not in self._taken:
