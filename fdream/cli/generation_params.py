@@ -83,8 +83,8 @@ class ListOptions:
         typer.Option(
             "--prompts-format",
             metavar="KIND",
-            help="auto, lines or jsonl (keys prompt, appearance, motion, seed, num, id); auto takes "
-            "a first line that begins with { for JSON.",
+            help="auto, lines or jsonl (keys prompt, appearance, motion, seed, num, id); auto "
+            "takes a first line that begins with { for JSON.",
         ),
     ] = "auto"
 
