@@ -40,6 +40,7 @@ class Reading:
         spans: how many motion spans there are.
         main: the token of the caption's main thing, once met.
         main_lemma: its dictionary form, else empty.
+        last_form: of the last motion in the clauses before.
     """
 
     tokens: list[Token]
@@ -47,6 +48,7 @@ class Reading:
     spans: int = 0
     main: int = -1
     main_lemma: str = ""
+    last_form: Form | None = None
 
     def open_span(self) -> int:
         """Return the number of a new motion span."""
@@ -115,6 +117,8 @@ class Clause:
             token = self.tokens[at]
             if token.lower.endswith(("'s", "s'", "\u2019s")) and token.tag in NOUNS:
                 token.tag = "DPS"
+            elif token.lower in ("2d", "3d"):
+                token.tag = "AJ0"
             elif token.lower in ("doing", "having"):
                 token.tag = "VHG"
             elif token.tag in ("VVB", "VVI") and token.role is None:
@@ -175,7 +179,7 @@ class Clause:
             form = "passive" if self.tag(at + 1) in ("VVN", "VVD") else None
         elif token.lower.endswith("ing") and len(token.lower) > 4:
             form = self._participle(at)
-        elif token.tag in FINITE or token.tag == "NN2" or token.tag == "VVN":
+        elif token.tag in FINITE or token.tag in ("NN1", "NN2", "VVN"):
             form = self._finite(at)
         if form is None or self._is_state(at, form):
             return None
@@ -191,6 +195,7 @@ class Clause:
             if token.lower in THINGS_IN_ING and previous not in BE and after not in DETERMINERS:
                 return None
             acts = after in ("AT0", "DPS", "PNX") or (previous in NOUNS and not noun_follows)
+            acts = acts or (before < self.start and self._goes_somewhere(at))
             if not acts and not self.tagger.may_be_verb(token.lower):
                 return None
         if previous in BE:
@@ -200,7 +205,9 @@ class Clause:
             self.tokens[before].tag = "NN2"  # "sparks flying": two verbs cannot stand like this
             follows_thing = True
         if previous == "CJC":
-            follows_thing = self.last_form is not None or not noun_follows
+            earlier = self.tokens[self.start : before]
+            chained = any(t.tag in PARTICIPLES or t.tag in FINITE for t in earlier)
+            follows_thing = chained or self.last_form is not None or not noun_follows
         if previous == "AJ0" and before > self.start and self.tag(before - 1) in NOUNS:
             follows_thing = True
         if follows_thing or (before < self.start and after in PARTICIPLES):
@@ -213,7 +220,8 @@ class Clause:
             if not noun_follows:
                 leads = after in DETERMINERS or after in ("PRP", "AVP", "AV0", "TO0", "PNX", "PNP")
                 return "participle" if leads or (token.tag == "VVG" and not after) else None
-            if token.tag in PARTICIPLES and lemma not in ATTRIBUTES:
+            leads = token.tag in PARTICIPLES or self._goes_somewhere(at)
+            if leads and lemma not in ATTRIBUTES:
                 return "participle"
         if noun_follows and lemma in ATTRIBUTES and token.tag != "NN1":
             return "attribute"
@@ -223,10 +231,17 @@ class Clause:
         leads = previous in ("PRP", "PRF") or self.lower(at - 1) in FIRST_PARTS
         return "participle" if gerund and leads else None
 
+    def _goes_somewhere(self, at: int) -> bool:
+        """Whether what follows is moved: "loading containers onto a ship", not "shopping bags"."""
+        return self.lower(self.noun_phrase(at + 1)) in ("into", "onto", "through", "from")
+
     def _finite(self, at: int) -> Form | None:
         token = self.tokens[at]
         before = self.before(at)
         previous, after = self.tag(before), self.tag(at + 1)
+        if before < self.start and token.tag == "VVZ" and self.reading.last_form == "finite":
+            # "puts a letter into an envelope, seals it"
+            return "finite" if after in DETERMINERS or after in PRONOUNS else None
         if before < self.start or token.lower == "close":
             return None
         subject = self.tokens[before]
@@ -239,6 +254,13 @@ class Clause:
                 return None
             self.reading.doubted.add(at)
             return "finite"
+        if token.tag == "NN1" or (token.tag == "VVN" and not token.lower.endswith("ed")):
+            # "two kids run along the beach", where the tagger saw one run, or what was run
+            if previous == "NN2" and leads and self.tagger.may_be_base(token.lower):
+                self.reading.doubted.add(at)
+                return "finite"
+            if token.tag == "NN1":
+                return None
         if subject.lemma in FIXED:
             return None
         chained = previous == "CJC" and self.last_form == "finite"

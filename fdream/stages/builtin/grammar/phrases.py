@@ -73,9 +73,10 @@ _CAMERA = "|".join(
     )
 )
 _TEMPO = (
-    r"(?:in |at |with )?(?:an? )?(?:(?:super|extreme|extremely|ultra|very) )?"
+    r"(?:(?:in |at |with )?(?:an? )?(?:(?:super|extreme|extremely|ultra|very) )?"
     r"(?:slow[- ]?(?:motion|mo)|slomo)\b|"
-    r"(?:in |at )?(?:an? )?(?:time[- ]?lapses?|hyper[- ]?lapses?)(?: mode)?|"
+    r"(?:in |at )?(?:an? )?(?:time[- ]?lapses?|hyper[- ]?lapses?)(?: mode)?)"
+    r"(?: (?:shot|footage|video|clip|effect)s?(?=[.,;]|$))?|"
     r"(?:in )?(?:fast|accelerated|reversed?) motion|"
     r"(?:at |in )?(?:high|full|top|double|normal) speed|in reverse|"
     r"(?<=, )rotation(?=[.,]|$)|sped[- ]up|speed(?:ed)?[- ]up"

@@ -42,7 +42,9 @@ def read(tokens: list[Token], tagger: CaptionTagger) -> Reading:
         if not ends and index - start < _LONGEST_CLAUSE:
             continue
         if index > start:
-            _ClauseReader(Clause(reading, tagger, start, index)).read()
+            clause = Clause(reading, tagger, start, index)
+            _ClauseReader(clause).read()
+            reading.last_form = clause.last_form or reading.last_form
         start = index + 1 if ends else index
         if ends and index < len(tokens) and tokens[index].text == ":":
             reading.forget()  # "Rome, Italy - June 2017: tourists ..."
@@ -81,11 +83,14 @@ class _ClauseReader:
     def __init__(self, clause: Clause) -> None:
         self.clause = clause
         self.reading = clause.reading
+        self._stilled = False
 
     def read(self) -> None:
         """Go over the clause once, from left to right."""
         clause = self.clause
         at = clause.start
+        if self.reading.spans and all(clause.tag(i) == "AV0" for i in range(at, clause.end)):
+            self._afterthought()
         while at < clause.end:
             token = clause.tokens[at]
             form = None if token.role is not None else clause.verb_form(at)
@@ -98,6 +103,14 @@ class _ClauseReader:
             else:
                 self._meet(at)
                 at += 1
+
+    def _afterthought(self) -> None:
+        """Take a clause that is no more than an adverb: "a cat jumps, *slowly*"."""
+        words = range(self.clause.start, self.clause.end)
+        if all(self.clause.lower(at).endswith("ly") for at in words):
+            span = self.reading.open_span()
+            for at in words:
+                self.clause.take(at, span, still="")
 
     def _meet(self, at: int) -> None:
         """Take the first thing of the caption for its main one."""
@@ -119,12 +132,16 @@ class _ClauseReader:
         while head - 1 >= clause.start and self._leads_in(head - 1):
             head -= 1
         self._name_mover(head, span)
+        if clause.tag(head - 1) == "CJC" and self._stilled:
+            clause.tokens[head - 1].still = ""  # "spins and falls to the floor": what it tied on
         for index in range(head, at):
             clause.take(index, span, still="")
         if clause.tag(head - 1) in BE:
             clause.tokens[head - 1].still = ""
         clause.last_form = form
-        return Walk(clause, at, span, form).go()
+        end = Walk(clause, at, span, form).go()
+        self._stilled = clause.tokens[at].still == ""
+        return end
 
     def _leads_in(self, at: int) -> bool:
         """Whether a word before the verb belongs to it: "slowly rising", "is hula hooping"."""
@@ -213,6 +230,9 @@ class _ClauseReader:
         span = clause.tokens[at].moving
         done = clause.lower(at) in ("shot", "view", "effect", "focus", "perspective")
         at += 1
+        while clause.tag(at) == "AV0" and clause.lower(at).endswith("ly"):
+            clause.take(at, span, still="")
+            at += 1
         while not done and clause.lower(at) in CAMERA_PATHS:
             end = clause.noun_phrase(at + 1)
             if end == at + 1:

@@ -73,7 +73,12 @@ def clean(caption: str) -> str:
     if not text.isprintable():
         text = _CONTROLS.sub(" ", text)
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    return "\n".join(line for line in lines if line)
+    cleaned = ""
+    for line in lines:
+        if line:
+            # A sentence that goes on in lower case was only wrapped.
+            cleaned += line if not cleaned else f" {line}" if line[0].islower() else f"\n{line}"
+    return cleaned
 
 
 class CaptionTagger:
@@ -111,6 +116,10 @@ class CaptionTagger:
     def may_be_verb(self, word: str) -> bool:
         """Whether an -ing word that was tagged as a noun can as well be a verb."""
         return _verb_margin(self._model, word[:_LONGEST_WORD]) <= _MARGIN
+
+    def may_be_base(self, word: str) -> bool:
+        """Whether a word that was tagged as a noun can as well be a verb's plain form."""
+        return _may_be_base(self._model, word[:_LONGEST_WORD])
 
     def verb_lemma(self, word: str) -> str:
         """Return the dictionary form of an -ing word that was tagged as something else."""
@@ -176,6 +185,12 @@ def _verb_margin(model: Any, word: str) -> float:
 @lru_cache(maxsize=65536)
 def _lemma(model: Any, word: str, tag: str) -> str:
     return str(model.analyze(word, pos=tag)[0]).lower()
+
+
+@lru_cache(maxsize=65536)
+def _may_be_base(model: Any, word: str) -> bool:
+    readings = dict(model.tag_word(word, casesensitive=False))
+    return bool(max(readings.get("VVB", -99.0), readings.get("VVI", -99.0)) > _KNOWN)
 
 
 @lru_cache(maxsize=65536)

@@ -57,8 +57,8 @@ class Walk:
             clause.take(at, self.span)
             self.lemma, self.keeps_verb = self.tokens[at].lemma, True
         at = self._coordinated(at + 1)
-        particle = clause.lower(at) in ("on", "off", "up", "out")
-        if self.lemma in PHRASAL and particle and clause.noun_phrase(at + 1) > at + 1:
+        phrasal = self.lemma in PHRASAL.get(clause.lower(at), ())
+        if phrasal and clause.noun_phrase(at + 1) > at + 1:
             clause.take(at, self.span)
             at += 1
         at = self._directions(at)
@@ -173,7 +173,7 @@ class Walk:
         if not self._belongs(word, inner, last, adjacent):
             return end, False
         to_camera = last.lemma in ("camera", "lens", "viewer")
-        way = last.lower in WAYS or last.lower in DIRECTIONS or to_camera
+        way = last.lower in WAYS.get(word, DIRECTIONS) or last.lower in DIRECTIONS or to_camera
         for index in range(at, end):
             clause.take(index, self.span, still="" if way else None)
         if not way:
@@ -187,7 +187,7 @@ class Walk:
 
     def _belongs(self, word: str, inner: int, last: Token, adjacent: bool) -> bool:
         """Whether a phrase says how or where to, and not where; ``last`` is its noun."""
-        if last.lower in WAYS and word in ("in", "on", "at", "with", "against"):
+        if last.lower in WAYS.get(word, ()):
             return last.lower not in ("air", "line", "lines") or adjacent
         if word == "by" and self.form != "passive":
             return self.lemma in PASSING and self.tokens[inner].tag != "NP0"

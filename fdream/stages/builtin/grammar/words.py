@@ -36,8 +36,8 @@ ATTRIBUTES: Final = _words(
     """move flow fall flash blink rotate spin sway burn boil melt crash rise flicker float fly run
     swirl bubble splash drip drift shake wave explode erupt grow blow bounce roll turn change spread
     twinkle pulse pulsate vibrate flutter steam smoke dance walk jump swim gallop leap march speed
-    pass approach recede scroll slide swing tumble whirl tremble shiver spray pour rush cascade
-    soar circle hover orbit whisk churn billow"""
+    pass approach recede scroll slide swing tumble whirl tremble shiver rush cascade
+    soar circle hover orbit billow"""
 )
 """Verbs whose participle before a noun names a movement: *flashing* lights, not *parking* lot."""
 
@@ -100,10 +100,13 @@ SLIPPING: Final = _words("pass move go duck slip slide crawl flow dive disappear
 EVENTS: Final = _words("explode burst erupt strike hover float appear shine hang")
 """Verbs (lemmas) that happen in one place, even *over the river*."""
 
-PHRASAL: Final = _words(
-    "turn switch put pick take blow throw pull set cut fold pack wrap light try"
-)
-"""Verbs (lemmas) whose particle may stand before the object: "turning *on* a light"."""
+PHRASAL: Final = {
+    "on": _words("turn switch put try"),
+    "off": _words("turn switch take shake cut wash wipe brush peel"),
+    "up": _words("pick pull set cut fold pack wrap light lift"),
+    "out": _words("take blow pull throw put cut"),
+}
+"""Particles, with the verbs (lemmas) they follow before an object: "turning *on* a light"."""
 
 LIGHTING: Final = _words("shine light")
 """States that an object turns into something done: "shining shoes"."""
@@ -127,12 +130,17 @@ PICTURES: Final = _words(
 COMPLEMENTS: Final = _words("to with for as about like using")
 """Prepositions that tie a second thing to the verb, so that the picture keeps both."""
 
-WAYS: Final = _words(
-    """circle circles loop loops spiral spirals line lines row rows direction directions wind breeze
-    wave waves current currents air motion reverse unison sync synchrony formation rhythm
-    pace speed"""
-)
-"""Nouns that after in, on, at or with say how something moves and not where."""
+WAYS: Final = {
+    "in": _words(
+        """circle circles loop loops spiral spirals line lines row rows direction directions wind
+        breeze current currents air motion reverse unison sync formation rhythm"""
+    ),
+    "on": _words("wave waves"),
+    "at": _words("speed pace"),
+    "with": _words("wind breeze current currents speed"),
+    "against": _words("wind current"),
+}
+"""Nouns that after these prepositions say how something moves and not where."""
 
 GOALS: Final = _words(
     """put place pour spread load throw drop add apply write draw paint tap knock land

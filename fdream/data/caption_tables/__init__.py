@@ -1,0 +1,1 @@
+"""Tables of captions, read and written row by row: plain lines, JSON Lines, CSV, Parquet."""
