@@ -96,7 +96,7 @@ def main() -> None:
             report.say(f"step {step}, {spent:.0%}: {told}")
     report.say(f"{step * asked.batch} clips; right on {accuracy(network)}")
     halves = {
-        name: value.half() if value.is_floating_point() else value
+        name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in network.state_dict().items()
     }
     save_file(halves, asked.out)
