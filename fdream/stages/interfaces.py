@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -353,6 +353,7 @@ class FigureSpec:
         unit: such as ``dB``; empty for a bare number.
         consistency: whether a frozen clip scores perfectly, so that the figure is never shown
             without how much moves.
+        temporal: whether features see motion, so that frozen clips are worth a comparison.
     """
 
     name: str
@@ -361,6 +362,7 @@ class FigureSpec:
     better: Literal["lower", "higher", "neither"]
     unit: str = ""
     consistency: bool = False
+    temporal: bool = False
 
 
 class Metric(ABC):
@@ -374,8 +376,8 @@ class Metric(ABC):
         needs: what clips have to come with: ``captions``, ``flow``.
     """
 
-    figures: tuple[FigureSpec, ...]
-    needs: frozenset[Literal["captions", "flow"]] = frozenset()
+    figures: ClassVar[tuple[FigureSpec, ...]]
+    needs: ClassVar[frozenset[Literal["captions", "flow"]]] = frozenset()
 
     @abstractmethod
     def measure(self, clips: ClipBatch) -> dict[str, NDArray[np.floating[Any]]]:
