@@ -20,6 +20,7 @@ import typer
 
 from fdream.cli import (
     cache,
+    caption_split,
     config,
     doctor,
     generate,
@@ -67,6 +68,7 @@ app.command()(generate.i2v)
 app.command()(show.show)
 app.command()(replay.replay)
 app.command()(prep.prep)
+app.command()(caption_split.caption_split)
 app.command()(train.train)
 app.add_typer(recipes.app, name="recipes")
 app.command()(models.models)
