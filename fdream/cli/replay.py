@@ -86,8 +86,8 @@ def replay(
     bit-equal: the frames, before they are encoded, have the recorded hash. within N levels: at
     least 99.9 % of all values are one level (of 255) off or less, as another processor or version
     may compute them. Both exit with 0, and different exits with 1. mp4, webm, gif and animated webp
-    keep no frame exactly: where the hash is another, the file is compared with the new frames once
-    these have gone through the same encoder.
+    keep no frame exactly: where the hash is another, the file may be no further from the new frames
+    than its own encoding explains.
 
     Device, number format and threads are the recorded ones where this machine has them. A record
     may come from anybody: used are stages of fdream's own with weights of the recorded hash, and
@@ -311,7 +311,7 @@ def _facts(verdict: Verdict) -> dict[str, Any]:
         "answer": verdict.answer,
         "levels": gap and gap.levels,
         "share_within_one": gap and gap.share,
-        "mean_difference": gap and gap.mean,
-        "compared": None if gap is None else "encoded" if verdict.encoded else "frames",
+        "rms": gap and gap.rms,
+        "rms_of_encoding": verdict.loss,
         "note": verdict.note or None,
     }

@@ -96,7 +96,7 @@ def _choose(role: Role, stage: RecordedStage, cache: Path) -> Choice:
     if declares.argument == _BUNDLE:
         return Choice(role, _with_weights(role, stage, cache), found.owner)
     _refuse_path(role, stage.name)
-    said = f"the {role} {stage.name!r} downloads {' and '.join(declares.downloads)}"
+    said = f"the {role} {stage.name!r} may download {' and '.join(declares.downloads)}"
     return Choice(role, stage.name, found.owner, said if declares.downloads else "")
 
 
