@@ -259,7 +259,7 @@ def _to_stdout(job: Job, stream: IO[bytes], tally: Tally, reporter: Reporter) ->
     target = io.BytesIO() if shown else sys.stdout.buffer
 
     def flush() -> None:
-        if isinstance(target, io.BytesIO):
+        if shown and isinstance(target, io.BytesIO):
             for line in target.getvalue().decode("utf-8").splitlines():
                 render.line(line)
             target.seek(0)

@@ -79,6 +79,11 @@ class LinesTable(TextTable):
 
     def rows(self, stream: IO[bytes], skip: int) -> Iterator[Row | BadRow]:
         """Read each line as a caption, empty ones too."""
+        if self.columns.caption not in (None, "caption"):
+            raise DataError(
+                f"{self.place}: read as plain lines, which have no column "
+                f"{self.columns.caption!r}; say what it is with --format."
+            )
         for line in _lines(stream, skip):
             if isinstance(line, BadRow):
                 yield line
