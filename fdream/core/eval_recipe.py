@@ -63,12 +63,17 @@ class WorldTable(Table):
 class GeneratedTable(Table):
     """How videos are made where ``sets.fake`` is ``generated``: one for each reference video."""
 
-    prior: StageChoice = StageChoice(use="pocket")
-    generator: StageChoice = StageChoice(use="pocket")
     from_reference: bool = Field(False, description="animate the reference's first frame")
     steps: Positive | None = None
     prior_steps: Positive | None = None
     seed: Count = 0
+
+
+class EvalStagesTable(Table):
+    """The stages that make videos where ``sets.fake`` is ``generated``."""
+
+    prior: StageChoice = StageChoice(use="pocket")
+    generator: StageChoice = StageChoice(use="pocket")
 
 
 class MeasureTable(Table):
@@ -100,6 +105,7 @@ class EvalRecipe(AnyRecipe):
     clips: ClipsTable = ClipsTable()
     world: WorldTable = WorldTable()
     generated: GeneratedTable = GeneratedTable()
+    stages: EvalStagesTable = EvalStagesTable()
     measure: MeasureTable = MeasureTable()
     published: Annotated[tuple[PublishedRow, ...], Field(strict=False)] = ()
 

@@ -45,6 +45,8 @@ _RESIZES: Final = {
 }
 
 
+SQUARE: Final = Fraction(1)
+
 DEFAULT_SIZE: Final = Size(224, 224)
 """What most networks look at, so that they need not resize again."""
 
@@ -161,12 +163,12 @@ def read_clip(opener: Opener, rule: ClipRule, key: str, place: str) -> Clip:
 def window_of(frames: NDArray[np.uint8], fps: float, rule: ClipRule, key: str, place: str) -> Clip:
     """Take the window of frames that are in memory; the same rule as for a file."""
     wanted = _wanted(range(len(frames)), 1 / Fraction(fps), fps, rule, key, place)
-    fitted = np.stack([fit_frame(frames[index], rule, Fraction(1)) for index in wanted])
+    fitted = np.stack([fit_frame(frames[index], rule) for index in wanted])
     return Clip(fitted, (rule.fps or fps) / rule.stride, "raw")
 
 
 def fit_frame(
-    picture: NDArray[np.uint8], rule: ClipRule, pixel_aspect: Fraction
+    picture: NDArray[np.uint8], rule: ClipRule, pixel_aspect: Fraction = SQUARE
 ) -> NDArray[np.uint8]:
     """Bring one frame to the rule's size.
 

@@ -42,10 +42,12 @@ class Source(ABC):
     Attributes:
         key: its name in the set, the same wherever the set lies.
         place: where it lies, for messages.
+        knows_flow: whether its clips come with their true flow.
     """
 
     key: str
     place: str
+    knows_flow: bool = False
 
     @abstractmethod
     def content(self) -> str:
@@ -146,6 +148,11 @@ class SpriteSource(Source):
     world: SpriteWorld
     seed: int
     fps: float
+
+    @property
+    def knows_flow(self) -> bool:  # type: ignore[override]
+        """Renderings have exact flow."""
+        return True
 
     @property
     def place(self) -> str:  # type: ignore[override]
