@@ -23,6 +23,7 @@ from fdream.cli import (
     caption_split,
     config,
     doctor,
+    eval,
     generate,
     models,
     plugins,
@@ -70,6 +71,7 @@ app.command()(replay.replay)
 app.command()(prep.prep)
 app.command()(caption_split.caption_split)
 app.command()(train.train)
+app.add_typer(eval.app, name="eval")
 app.add_typer(recipes.app, name="recipes")
 app.command()(models.models)
 app.add_typer(plugins.app, name="plugins")

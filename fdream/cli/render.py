@@ -11,7 +11,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from fdream.core.report import printable
 
@@ -28,17 +28,21 @@ def as_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write a table to stdout: drawn on a terminal, tab-separated and whole elsewhere.
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO | None = None
+) -> None:
+    """Write a table: drawn on a terminal, tab-separated and whole elsewhere.
 
     Args:
         columns: headings; not written where the table is for a program.
         rows: cells, one for each column.
+        stream: where to; None: stdout.
     """
+    stream = sys.stdout if stream is None else stream
     cells = [[_one_line(cell) for cell in row] for row in rows]
-    if not sys.stdout.isatty():
+    if not stream.isatty():
         for row in cells:
-            sys.stdout.write("\t".join(row) + "\n")
+            stream.write("\t".join(row) + "\n")
         return
     from rich import box
     from rich.console import Console
@@ -50,7 +54,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         drawn.add_column(column, overflow="fold")
     for row in cells:
         drawn.add_row(*(Text(cell) for cell in row))
-    Console(file=sys.stdout).print(drawn)
+    Console(file=stream).print(drawn)
 
 
 def facts(title: str, rows: Sequence[tuple[str, str]]) -> None:
