@@ -144,9 +144,8 @@ def write_rows(
             if isinstance(done, BadRow):
                 tally.count_bad(done)
                 if tally.bad <= _SHOWN:
-                    reporter.warn(
-                        f"{job.place}, {job.table.unit} {done.number}: {done.reason.rstrip('.')}; left out."
-                    )
+                    where = f"{job.place}, {job.table.unit} {done.number}"
+                    reporter.warn(f"{where}: {done.reason.rstrip('.')}; left out.")
                 yield done.number
                 continue
             row, pair = done
