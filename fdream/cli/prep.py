@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -19,9 +20,13 @@ from fdream.cli.params import (
 from fdream.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from fdream.core.prep_recipe import PrepRecipe
+    from fdream.core.report import Reporter
+    from fdream.data.prep.clipping import Step
     from fdream.data.prep.tally import Tally
 
-_MOST_REASONS = 5
+_MOST_REASONS: Final = 5
+_STEPS: Final[tuple[Step, ...]] = ("probe", "cut", "measure")
 
 
 def prep(
@@ -61,6 +66,22 @@ def prep(
             "--refilter", metavar="SHARDS", help="Apply other filter.* to shards; decodes nothing."
         ),
     ] = None,
+    inspect: Annotated[
+        str | None,
+        typer.Option(
+            "--inspect",
+            metavar="SHARDS",
+            help="Summarise shards, whoever made them; -o FILE.html writes a page.",
+        ),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--only",
+            metavar="STEP",
+            help="probe, cut or measure: one JSON line a source to stdout, no shards.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the recipe, print it whole, and stop.")
     ] = False,
@@ -79,6 +100,8 @@ def prep(
       fdream prep phone-videos/ -o shards/ -s resize.size=256x256 -s filter.min_motion=1
       fdream prep 'webvid/{00000..00099}.tar' -o shards/ -r prep/webvid
       fdream prep --refilter shards/ -s filter.min_motion=2
+      fdream prep --inspect shards/ -o shards.html
+      fdream prep clips.csv --only cut
     """
     from fdream.core.extras import require
     from fdream.core.prep_recipe import PrepRecipe
@@ -99,6 +122,11 @@ def prep(
             raise UsageError("--refilter works on the shards it names; leave INPUT and -o out.")
         _tell(refilter, run_refilter(refilter, set_ or (), unset or (), reporter), ctx, json)
         return
+    if inspect is not None:
+        if source is not None:
+            raise UsageError("--inspect looks at the shards it names; leave INPUT out.")
+        _inspect(inspect, output, workers or default_workers(), reporter, json)
+        return
     sets = [*(set_ or ())]
     if media is not None:
         sets.append(f"read.media={_quoted(media)}")
@@ -107,6 +135,9 @@ def prep(
     loaded = load_recipe(recipe, sets, unset or (), [check_prep], model=PrepRecipe)
     if dry_run:
         render.line(loaded.toml().rstrip())
+        return
+    if only is not None:
+        _one_step(source, only, loaded.recipe, workers or default_workers(), reporter)
         return
     if source is None or output is None:
         raise UsageError(
@@ -134,6 +165,58 @@ def _tell(folder: Path, tally: Tally, ctx: typer.Context, as_json: bool) -> None
         render.as_json({"shards_folder": str(folder), **tally.record()})
     else:
         render.line(f"{folder}: {tally.sentence()}")
+
+
+def _inspect(
+    shards: str, page: Path | None, workers: int, reporter: Reporter, as_json: bool
+) -> None:
+    from fdream.data.prep.report_page import write_report
+    from fdream.pipelines.inspection import inspect as look
+
+    findings = look(shards, workers, reporter)
+    if page is not None:
+        write_report(page, findings)
+    tally = findings.tally
+    if as_json:
+        render.as_json({"shards_folder": shards, **tally.record()})
+        return
+    render.table(
+        ["what", "value"],
+        [
+            ["shards", str(tally.shards)],
+            ["sources", str(tally.sources)],
+            ["clips", tally.sentence()],
+            ["minutes kept", f"{tally.seconds / 60:.1f}"],
+            ["megabytes kept", f"{tally.bytes / 1e6:.1f}"],
+            *(
+                [histogram.title, _spread(*histogram.quartiles)]
+                for histogram in findings.histograms
+            ),
+            *([f"filtered by {name}", str(n)] for name, n in tally.filtered.most_common()),
+            *([f"quarantined: {why}", str(n)] for why, n in tally.quarantined.most_common()),
+        ],
+    )
+    if page is not None:
+        render.line(str(page))
+
+
+def _spread(first: float, median: float, third: float) -> str:
+    return f"{median:.3g}, half of them {first:.3g} to {third:.3g}"
+
+
+def _one_step(
+    source: str | None, step: str, recipe: PrepRecipe, workers: int, reporter: Reporter
+) -> None:
+    from json import dumps
+
+    from fdream.pipelines.inspection import single_step
+
+    if step not in _STEPS:
+        raise UsageError(f"--only {step}: expected {', '.join(_STEPS)}.")
+    if source is None:
+        raise UsageError("--only needs an INPUT, such as: fdream prep clips.csv --only cut")
+    for told in single_step(source, recipe, step, workers, reporter):
+        sys.stdout.write(dumps(told) + "\n")
 
 
 def _quoted(text: str) -> str:

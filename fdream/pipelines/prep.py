@@ -18,11 +18,14 @@ from fdream.core.errors import DataError, RecipeError, StageError
 from fdream.core.paths import atomic_write
 from fdream.core.prep_recipe import PrepRecipe
 from fdream.core.recipe_io import LoadedRecipe, Problem, load_recipe
+from fdream.data.prep.overlay import find_overlay
+from fdream.data.prep.report_page import write_report
 from fdream.data.prep.settling import settle
 from fdream.data.prep.shard_builder import Partition, ShardBuilder, recipe_stamp
 from fdream.data.prep.sources.find import open_source
 from fdream.data.prep.tally import Tally, count, write_quarantine
-from fdream.data.shards.folder import ShardFolder, shard_name
+from fdream.data.shards.folder import RECIPE, ShardFolder, shard_name
+from fdream.pipelines.inspection import run_findings
 from fdream.stages import registry
 
 if TYPE_CHECKING:
@@ -40,7 +43,6 @@ _LIBRARIES: Final = (
     "numpy",
     "pyarrow",
 )
-_RECIPE: Final = "recipe.resolved.toml"
 
 
 def check_prep(recipe: PrepRecipe) -> Iterable[Problem]:
@@ -134,7 +136,7 @@ def run_refilter(
         RecipeError: something else than thresholds would change.
     """
     folder = ShardFolder(output)
-    path = folder.state / _RECIPE
+    path = folder.state / RECIPE
     if not path.is_file():
         raise DataError(f"{output}: no shards of `fdream prep` there; --refilter needs theirs.")
     before = load_recipe(path, model=PrepRecipe).recipe
@@ -211,14 +213,25 @@ def _refuse_leftovers(folder: ShardFolder, shards: int) -> None:
 
 
 def _finish(folder: ShardFolder, recipe: PrepRecipe, reporter: Reporter) -> Tally:
+    """Do what needs all shards: the last verdict, the overlay, the report."""
     settle(folder, recipe, reporter)
     write_quarantine(folder)
-    return count(folder)
+    tally = count(folder)
+    overlay = find_overlay(folder, recipe.overlay.clips) if recipe.overlay.use else None
+    if overlay is not None:
+        reporter.warn(
+            f"{100 * overlay.area:.1f} % of the picture is the same in {overlay.clips} clips, as a "
+            f"watermark is; see {folder.root / 'overlay'}."
+        )
+    if recipe.report.use:
+        findings = run_findings(folder, recipe, tally, overlay)
+        write_report(folder.root / "report.html", findings)
+    return tally
 
 
 def _claim(folder: ShardFolder, loaded: LoadedRecipe[PrepRecipe]) -> None:
     """Refuse a folder of another recipe, and note ours in a fresh one."""
-    path = folder.state / _RECIPE
+    path = folder.state / RECIPE
     if path.is_file():
         before = load_recipe(path, model=PrepRecipe).recipe
         if recipe_stamp(before) != recipe_stamp(loaded.recipe):
@@ -256,7 +269,7 @@ def _difference(before: PrepRecipe, loaded: LoadedRecipe[PrepRecipe]) -> str:
 def _write_recipe(folder: ShardFolder, recipe: PrepRecipe) -> None:
     from fdream.core.recipe_io import resolved_toml
 
-    with atomic_write(folder.state / _RECIPE) as temporary:
+    with atomic_write(folder.state / RECIPE) as temporary:
         temporary.write_text(resolved_toml(recipe), encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ from fdream.data.prep.timeline import Tick
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-    from fdream.core.prep_recipe import PrepRecipe
+    from fdream.core.prep_recipe import ClipTable, MeasureTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ class ClipMaker:
         self,
         maker: PictureMaker,
         fps: Fraction,
-        recipe: PrepRecipe,
+        encode: ClipTable | None,
+        measure: MeasureTable,
         deliver: Callable[[FinishedClip], None],
     ) -> None:
         """Start without a clip.
@@ -58,10 +59,12 @@ class ClipMaker:
         Args:
             maker: makes pictures of the wanted size.
             fps: rate of the clips.
-            recipe: its ``[clip]`` and ``[measure]`` count.
+            encode: how clips are encoded; None: they are not.
+            measure: what is measured on them.
             deliver: called with every clip in order.
         """
-        self._maker, self._fps, self._recipe, self._deliver = maker, fps, recipe, deliver
+        self._maker, self._fps, self._deliver = maker, fps, deliver
+        self._encode, self._measure = encode, measure
         self._encoder: ClipEncoder | None = None
         self._measures: ClipMeasures | None = None
         self._begins, self._start, self._frames = "", Fraction(0), 0
@@ -74,8 +77,7 @@ class ClipMaker:
                 self.finish()
                 self._open(tick)
             assert self._measures is not None, "the first tick begins a clip"
-            encode = self._encoder is not None
-            if encode or self._measures.wants(self._frames):
+            if self._encoder is not None or self._measures.wants(self._frames):
                 picture = self._picture(tick)
                 self._measures.look(self._frames, picture)
                 if self._encoder is not None:
@@ -104,9 +106,9 @@ class ClipMaker:
 
     def _open(self, tick: Tick) -> None:
         self._begins, self._start, self._frames = str(tick.begins), tick.start_s, 0
-        self._measures = ClipMeasures(self._recipe.measure, self._fps)
-        if self._recipe.clip.use:
-            self._encoder = ClipEncoder(self._maker, self._fps, self._recipe.clip)
+        self._measures = ClipMeasures(self._measure, self._fps)
+        if self._encode is not None:
+            self._encoder = ClipEncoder(self._maker, self._fps, self._encode)
 
     def _picture(self, tick: Tick) -> VideoFrame:
         """Make the picture of a tick, once for all ticks that show it."""

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from fdream.core.errors import DataError, OutputError
-from fdream.core.prep_recipe import PrepRecipe
+from fdream.core.prep_recipe import MeasureTable, PrepRecipe
 from fdream.data.media import open_video, video_stream
 from fdream.data.prep.clip_maker import ClipMaker, FinishedClip
 from fdream.data.prep.fetching import FetchError, fetch
@@ -27,6 +27,10 @@ from fdream.data.shards.reader import open_archive
 # A span names a time; the frame meant may begin a rounding error before it.
 _SOON: Final = 0.002
 _PLACE: Final = "the file"
+_NOTHING: Final = MeasureTable(motion=False, light=False, text=False, hash=False)
+
+Step = Literal["probe", "cut", "measure", "clip"]
+"""Steps of one source, each after those before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +69,16 @@ class SourceResult:
     empty_spans: list[int] = field(default_factory=list)
 
 
-def clip_source(row: SourceRow, recipe: PrepRecipe, spool: Path) -> SourceResult:
+def clip_source(
+    row: SourceRow, recipe: PrepRecipe, spool: Path, until: Step = "clip"
+) -> SourceResult:
     """Make the clips of a source.
 
     Args:
         row: the source.
         recipe: what to do with it.
         spool: folder for the clips, made here and for this source alone.
+        until: the last step wanted; before ``clip`` nothing is encoded.
 
     Raises:
         OutputError: the clips cannot be written; that is no fault of the source.
@@ -83,7 +90,7 @@ def clip_source(row: SourceRow, recipe: PrepRecipe, spool: Path) -> SourceResult
         spool.mkdir(parents=True, exist_ok=True)
         with _opened(row, recipe, spool) as file:
             result.file = file
-            _clip(row, recipe, file, spool, result)
+            _clip(row, recipe, file, spool, result, until)
     except FetchError as error:
         return SourceResult(problem=str(error), fetched=False)
     except DataError as error:
@@ -93,16 +100,24 @@ def clip_source(row: SourceRow, recipe: PrepRecipe, spool: Path) -> SourceResult
 
 
 def _clip(
-    row: SourceRow, recipe: PrepRecipe, file: Path, spool: Path, result: SourceResult
+    row: SourceRow,
+    recipe: PrepRecipe,
+    file: Path,
+    spool: Path,
+    result: SourceResult,
+    until: Step,
 ) -> None:
     with open_video(file, _PLACE) as container:
         stream = video_stream(container, _PLACE)
         video = TimedVideo(container, stream, recipe.limits.gap_seconds)
         result.facts = facts = video.facts
+        if until == "probe":
+            return
         size = recipe.resize.model_copy(update={"use": recipe.resize.use and recipe.clip.use})
         maker = PictureMaker(stream, video.first, facts, frame_picture(facts, size))
-        clipper = _Clipper(recipe, video, maker, spool, result)
-        if not recipe.clip.use or not (row.spans or recipe.cut.use):
+        clipper = _Clipper(recipe, video, maker, spool, result, until)
+        keeps_file = until == "clip" and not recipe.clip.use
+        if keeps_file or not (row.spans or recipe.cut.use):
             clipper.whole()
         elif row.spans:
             clipper.along_spans(row.spans)
@@ -141,7 +156,9 @@ class _Clipper:
         maker: PictureMaker,
         spool: Path,
         result: SourceResult,
+        until: Step,
     ) -> None:
+        self._until = until
         self._recipe, self._video, self._maker = recipe, video, maker
         self._spool, self._result = spool, result
         wanted = recipe.clip.fps if recipe.clip.use else None
@@ -210,7 +227,13 @@ class _Clipper:
             stored = file if clip.video is not None else None
             self._result.clips.append(StoredClip(replace(clip, video=None), stored, span))
 
-        return ClipMaker(self._maker, self._fps, self._recipe, store)
+        return ClipMaker(
+            self._maker,
+            self._fps,
+            self._recipe.clip if self._until == "clip" and self._recipe.clip.use else None,
+            self._recipe.measure if self._until != "cut" else _NOTHING,
+            store,
+        )
 
 
 def _write(file: Path, video: bytes) -> None:

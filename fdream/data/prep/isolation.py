@@ -26,7 +26,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from fdream.core.errors import FdreamError
 from fdream.core.prep_recipe import LimitsTable, PrepRecipe
-from fdream.data.prep.clipping import SourceResult, clip_source
+from fdream.data.prep.clipping import SourceResult, Step, clip_source
 from fdream.data.prep.sources.rows import SourceRow
 
 if TYPE_CHECKING:
@@ -48,11 +48,13 @@ class Job:
         row: the source.
         recipe: what to do with it.
         spool: folder for its clips.
+        until: the last step wanted.
     """
 
     row: SourceRow
     recipe: PrepRecipe
     spool: Path
+    until: Step = "clip"
 
 
 class IsolatedWorkers:
@@ -139,7 +141,7 @@ def _cause_of(exit_code: int | None, limits: LimitsTable) -> str:
 
 def _clip_within(job: Job, seconds: int) -> SourceResult:
     _limit_processor_time(seconds)
-    return clip_source(job.row, job.recipe, job.spool)
+    return clip_source(job.row, job.recipe, job.spool, job.until)
 
 
 def _limit_processor_time(seconds: int) -> None:

@@ -18,6 +18,7 @@ from fdream.data.prep.samples import Sample, samples_of
 from fdream.data.prep.shard_builder import Members, write_shard
 from fdream.data.prep.verdicts import judge
 from fdream.data.shards.members import scan_members
+from fdream.data.shards.reader import VIDEO_SUFFIXES
 from fdream.data.shards.writer import FileRange
 
 if TYPE_CHECKING:
@@ -90,16 +91,16 @@ def rewrite(
         samples: all of it, with the statuses wanted.
         more: members to add, by key.
     """
-    members = stored_members(folder, number)
+    members: dict[str, Members] = {k: dict(m) for k, m in stored_members(folder, number).items()}
     for key, added in (more or {}).items():
         members[key] = members[key] | added
     stamp = json.loads(folder.stats(number).read_text(encoding="utf-8"))["fdream"]
     write_shard(folder, number, samples, members, stamp)
 
 
-def stored_members(folder: ShardFolder, number: int) -> dict[str, Members]:
+def stored_members(folder: ShardFolder, number: int) -> dict[str, dict[str, FileRange]]:
     """Find what is stored of each clip of a shard, kept or filtered, but for its texts."""
-    found: dict[str, Members] = {}
+    found: dict[str, dict[str, FileRange]] = {}
     for path in (folder.tar(number), folder.filtered_tar(number)):
         if not path.exists():
             continue
@@ -109,6 +110,16 @@ def stored_members(folder: ShardFolder, number: int) -> dict[str, Members]:
                     place = FileRange(path, member.offset, member.size)
                     found.setdefault(member.key, {})[member.suffix] = place
     return found
+
+
+def stored_videos(folder: ShardFolder, number: int) -> dict[str, FileRange]:
+    """Find the video of each clip of a shard, kept or filtered."""
+    return {
+        key: part
+        for key, members in stored_members(folder, number).items()
+        for suffix, part in members.items()
+        if suffix in VIDEO_SUFFIXES
+    }
 
 
 def _verdicts(

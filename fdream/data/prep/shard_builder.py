@@ -86,7 +86,8 @@ class ShardBuilder:
         samples: list[Sample] = []
         videos: dict[str, Path] = {}
         for index, (row, result) in enumerate(zip(part.rows, results, strict=True)):
-            for sample, video in self._samples(f"{part.number:05d}{index:04d}", row, result):
+            base = f"{part.number:05d}{index:04d}"
+            for sample, video in row_samples(base, row, result, self._recipe):
                 samples.append(sample)
                 if video is not None:
                     videos[sample.key] = video
@@ -101,60 +102,6 @@ class ShardBuilder:
         write_shard(self._folder, part.number, samples, members, part.stamp(self._recipe))
         return samples
 
-    def _samples(
-        self, base: str, row: SourceRow, result: SourceResult
-    ) -> list[tuple[Sample, Path | None]]:
-        """Make the samples of one row: one at least, whatever happened."""
-        about = _about(row, result)
-        if result.problem:
-            status: Status = "failed_to_subsample" if result.fetched else "failed_to_download"
-            failed = Sample(key=base, status=status, error_message=result.problem, **about)
-            failed.words = len(failed.caption.split())
-            return [(failed, None)]
-        made: list[tuple[Sample, Path | None]] = []
-        several = self._recipe.clip.use
-        for number, stored in enumerate(result.clips):
-            key = f"{base}_{number:05d}" if several else base
-            made.append((self._clip_sample(key, row, result, stored, about), _file(stored, result)))
-        for number, span in enumerate(result.empty_spans, len(result.clips)):
-            where = row.spans[span]
-            reason = f"no frame between {where.start_s:g} and {where.end_s:g} s"
-            lost = Sample(
-                key=f"{base}_{number:05d}",
-                status="failed_to_subsample",
-                error_message=reason,
-                **(about | _span_caption(row, span)),
-            )
-            made.append((lost, None))
-        return made
-
-    def _clip_sample(
-        self,
-        key: str,
-        row: SourceRow,
-        result: SourceResult,
-        stored: StoredClip,
-        about: dict[str, Any],
-    ) -> Sample:
-        clip = stored.clip
-        known = about | _span_caption(row, stored.span)
-        caption = str(known["caption"])
-        measured = self._recipe.measure.language and caption
-        return Sample(
-            key=key,
-            begins=clip.begins,
-            start_s=round(clip.start_s, 6),
-            seconds=round(clip.num_frames / clip.fps, 6),
-            fps=round(clip.fps, 6),
-            num_frames=clip.num_frames,
-            height=clip.height,
-            width=clip.width,
-            words=len(caption.split()),
-            language=language_of(caption) if measured else None,
-            **known,
-            **clip.figures,
-        )
-
     def _split_captions(self, samples: Sequence[Sample]) -> None:
         if self._splitter is None:
             return
@@ -168,6 +115,42 @@ class ShardBuilder:
 
     def _stores(self, sample: Sample) -> bool:
         return sample.status == "success" or self._recipe.shard.keep_filtered
+
+
+def row_samples(
+    base: str, row: SourceRow, result: SourceResult, recipe: PrepRecipe
+) -> list[tuple[Sample, Path | None]]:
+    """Make the samples of one row: one at least, whatever happened.
+
+    Args:
+        base: key of the row.
+        row: the row.
+        result: what became of it.
+        recipe: of the run.
+
+    Returns:
+        Each with the file of its video.
+    """
+    about = _about(row, result)
+    if result.problem:
+        status: Status = "failed_to_subsample" if result.fetched else "failed_to_download"
+        failed = Sample(key=base, status=status, error_message=result.problem, **about)
+        failed.words = len(failed.caption.split())
+        return [(failed, None)]
+    made: list[tuple[Sample, Path | None]] = []
+    for number, stored in enumerate(result.clips):
+        key = f"{base}_{number:05d}" if recipe.clip.use else base
+        made.append((_clip_sample(key, row, stored, about, recipe), stored.file or result.file))
+    for number, span in enumerate(result.empty_spans, len(result.clips)):
+        where = row.spans[span]
+        lost = Sample(
+            key=f"{base}_{number:05d}",
+            status="failed_to_subsample",
+            error_message=f"no frame between {where.start_s:g} and {where.end_s:g} s",
+            **(about | _span_caption(row, span)),
+        )
+        made.append((lost, None))
+    return made
 
 
 def write_shard(
@@ -251,13 +234,31 @@ def _about(row: SourceRow, result: SourceResult) -> dict[str, Any]:
     return known
 
 
+def _clip_sample(
+    key: str, row: SourceRow, stored: StoredClip, about: dict[str, Any], recipe: PrepRecipe
+) -> Sample:
+    clip = stored.clip
+    known = about | _span_caption(row, stored.span)
+    caption = str(known["caption"])
+    return Sample(
+        key=key,
+        begins=clip.begins,
+        start_s=round(clip.start_s, 6),
+        seconds=round(clip.num_frames / clip.fps, 6),
+        fps=round(clip.fps, 6),
+        num_frames=clip.num_frames,
+        height=clip.height,
+        width=clip.width,
+        words=len(caption.split()),
+        language=language_of(caption) if recipe.measure.language and caption else None,
+        **known,
+        **clip.figures,
+    )
+
+
 def _span_caption(row: SourceRow, span: int | None) -> dict[str, str]:
     caption = row.spans[span].caption if span is not None else None
     return {} if caption is None else {"caption": caption}
-
-
-def _file(stored: StoredClip, result: SourceResult) -> Path | None:
-    return stored.file or result.file
 
 
 def _video_suffix(file: Path) -> str:

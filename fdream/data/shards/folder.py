@@ -19,6 +19,8 @@ from fdream.core.errors import OutputError
 
 STATE: Final = "_prep"
 """Our own files beside the shards, where no reader of the layout looks."""
+RECIPE: Final = "recipe.resolved.toml"
+"""In ``STATE``: what the shards were made with."""
 FILTERED: Final = "filtered"
 """Shards of the clips that did not pass, of the same layout."""
 _READY: Final = ".ready"

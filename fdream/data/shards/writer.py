@@ -19,6 +19,12 @@ class FileRange:
     offset: int
     size: int
 
+    def read(self) -> bytes:
+        """Return them."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
 
 Content = bytes | Path | FileRange
 """What a member holds: bytes, or where they are copied from."""
