@@ -11,17 +11,18 @@ import hashlib
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import has_magic
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fdream.core.errors import DataError
 from fdream.data.media import open_video
-from fdream.data.metadata import KEY, hints, parse_record
+from fdream.data.metadata import hints, read_record
+from fdream.data.readers import read_output
 from fdream.data.shards.members import Member, read_member, scan_members
 from fdream.data.shards.reader import VIDEO_SUFFIXES, find_shards, open_archive
 from fdream.evals.clips import Clip, ClipRule, read_clip, window_of
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from fdream.data.spriteworld.world import SpriteWorld
 
+_ANIMATIONS: Final = (".apng", ".gif", ".webp")
+_SUFFIXES: Final = (*VIDEO_SUFFIXES, "webp")
 _LISTS: Final = (".txt", ".jsonl", ".csv")
 _COLUMNS: Final = ("video", "path", "file")
 _LARGEST_CAPTION: Final = 64 * 1024
@@ -89,7 +92,12 @@ class FileSource(Source):
 
     def read(self, rule: ClipRule) -> Clip:
         """Decode its window."""
-        return read_clip(lambda: open_video(self.path), rule, self.key, self.place)
+        if self.path.suffix.lower() not in _ANIMATIONS:
+            return read_clip(lambda: open_video(self.path), rule, self.key, self.place)
+        # Animations join equal frames, and so hold fewer than they show.
+        found = read_output(self.path)
+        clip = window_of(found.frames, found.fps or 1.0, rule, self.key, self.place)
+        return replace(clip, codec=found.kind)
 
     def caption(self) -> str:
         """Return its caption."""
@@ -98,8 +106,7 @@ class FileSource(Source):
         beside = self.path.with_suffix(".txt")
         if beside.is_file() and beside.stat().st_size <= _LARGEST_CAPTION:
             return " ".join(beside.read_text(encoding="utf-8", errors="replace").split())
-        with open_video(self.path) as container:
-            return _recorded_caption(container.metadata.get(KEY, ""))
+        return _recorded_caption(read_record(self.path).record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,16 +293,15 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
         yield name, " ".join(str(caption).split())
 
 
-def _recorded_caption(text: str) -> str:
-    record = parse_record(text).record if text else None
+def _recorded_caption(record: Mapping[str, Any] | None) -> str:
     prompt = record.get("prompt") if record else None
     if isinstance(prompt, str) and prompt.strip():
-        return prompt
+        return " ".join(prompt.split())
     return hints(record).appearance or ""
 
 
 def _is_video(path: Path) -> bool:
-    named = path.suffix.lower().lstrip(".") in VIDEO_SUFFIXES and not path.name.startswith(".")
+    named = path.suffix.lower().lstrip(".") in _SUFFIXES and not path.name.startswith(".")
     return named and path.is_file()
 
 

@@ -29,21 +29,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class AnimatedSource(FileSource):
-    """A video that began with the first frame of a reference clip, whose flow it should have."""
+class MadeSource(FileSource):
+    """A video that was made here and kept without loss.
+
+    Attributes:
+        reference: the clip whose first frame it began with, and whose flow it should therefore
+            have; None where it was made from a caption alone.
+    """
 
     reference: SpriteSource | None = None
 
     @property
     def knows_flow(self) -> bool:  # type: ignore[override]
-        """The reference's flow is what the video was asked to show."""
-        return True
+        """Whether it began with a frame of a clip whose flow is known."""
+        return self.reference is not None
 
     def read(self, rule: ClipRule) -> Clip:
         """Decode its window, with the reference's flow where the window is the whole."""
-        # Not super(): a class with slots is made twice, and super() would name the first.
-        clip = FileSource.read(self, rule)
-        assert self.reference is not None
+        # Not super(): a dataclass with slots is made twice, and super() would name the first.
+        clip = replace(FileSource.read(self, rule), codec="raw")
+        if self.reference is None:
+            return clip
         wanted = self.reference.read(rule)
         if wanted.flow is None or wanted.frames.shape != clip.frames.shape:
             return clip
@@ -82,11 +88,8 @@ def generated_sources(
             if not path.is_file():
                 clip = _make(recipe, reference, shop)
                 save_video(path, clip.frames, clip.fps, Encoding("apng"), dump_record(clip.record))
-            given = reference.caption()
-            if table.from_reference:
-                made.append(AnimatedSource(reference.key, path, given, reference))
-            else:
-                made.append(FileSource(reference.key, path, given))
+            began = reference if table.from_reference else None
+            made.append(MadeSource(reference.key, path, reference.caption(), began))
             bar.update(1)
     return made
 
