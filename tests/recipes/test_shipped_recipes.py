@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from fdream.core.eval_recipe import EvalRecipe
 from fdream.core.prep_recipe import PrepRecipe
 from fdream.core.recipe_io import load_recipe
+from fdream.pipelines.evaluation import check_eval
 from fdream.pipelines.prep import check_prep
 from fdream.pipelines.training import check_recipe
 
@@ -22,6 +24,8 @@ def load(name: str, path: Path, *, checked: bool = False) -> dict[str, Any]:
         recipe: Any = load_recipe(
             path, checks=[check_prep] if checked else [], model=PrepRecipe
         ).recipe
+    elif name.startswith("eval/"):
+        recipe = load_recipe(path, checks=[check_eval] if checked else [], model=EvalRecipe).recipe
     else:
         recipe = load_recipe(path, checks=[check_recipe] if checked else []).recipe
     return recipe.model_dump(exclude={"extends"})
@@ -44,6 +48,8 @@ def test_recipe_opens_with_its_command_or_its_purpose(name: str) -> None:
     if name.startswith("prep/"):
         recipe = "" if name == "prep/default" else f" -r {name}"
         command = f"# fdream prep INPUT -o FOLDER{recipe} "
+    if name.startswith("eval/"):
+        command = "# fdream eval "
     assert first.startswith("# " if name.endswith("base") else command)
 
 
