@@ -135,7 +135,7 @@ def evaluate(
     request = Request(
         recipe=loaded.recipe,
         lenient=everything,
-        offline=loaded.recipe.name == "pocket",
+        offline=loaded.recipe.sets.real == "spriteworld",
         strict=strict,
         save_real=save_real,
         engine=engine,

@@ -195,7 +195,8 @@ class SetMeasurer:
                 return task, caption, None
             clip = source.read(self.job.rule)
         except DataError as error:
-            return Rejected(source.key, str(error))
+            # A result travels, and where a set lies on this machine is nobody's business.
+            return Rejected(source.key, str(error).replace(source.place, source.key))
         return task, caption, clip
 
     def _reads_captions(self) -> bool:
