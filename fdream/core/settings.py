@@ -7,14 +7,16 @@ defaults.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
@@ -29,6 +31,32 @@ ENVIRONMENT_ONLY: Final = frozenset({CONFIG_VARIABLE, "FDREAM_PLUGINS"})
 _PRIVATE: Final = ("cache", "endpoint", "key", "token")
 
 
+def base_address(address: str) -> str:
+    """Return the base address of a server without its last slash.
+
+    Raises:
+        ValueError: it is none, carries a secret, or would send a key in the open.
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected an address such as https://HOST/v1")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("an address has no user, key, ? or #; the key is a setting of its own")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError("only https, but for this machine itself: a key would go in the open")
+    return address.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name or number alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class Settings(BaseSettings):
     """What is true of this machine for every run."""
 
@@ -41,6 +69,10 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="number format on the device"
     )
+    endpoint: Annotated[str, AfterValidator(base_address)] | None = Field(
+        None, description="base address of an OpenAI-compatible server, such as https://HOST/v1"
+    )
+    endpoint_key: SecretStr | None = Field(None, description="key for that server and no other")
     threads: Annotated[int, Field(ge=1)] | None = Field(
         None, description="CPU threads; torch's own choice when not set"
     )
@@ -171,8 +203,14 @@ def _letter(error: ValidationError, origins: Mapping[str, str]) -> str:
             known = ", ".join(sorted(Settings.model_fields))
             rule = f"no such setting; did you mean {near}?" if near else f"known: {known}."
         origin = origins.get(name, "default")
-        lines.append(f"setting {name} = {finding['input']!r} (from {origin}): {rule}")
+        lines.append(f"setting {name} = {_told(name, finding['input'])} (from {origin}): {rule}")
     return "\n".join(lines)
+
+
+def _told(name: str, value: object) -> str:
+    """Return a value as a message may show it: what is, or may hold, a secret is not shown."""
+    secret = name.rpartition("_")[2] in ("key", "token") or "@" in str(value)
+    return "(hidden)" if secret else repr(value)
 
 
 def _variable(name: str) -> str:
