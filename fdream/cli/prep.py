@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -120,7 +121,9 @@ def prep(
     if refilter is not None:
         if source is not None or output is not None:
             raise UsageError("--refilter works on the shards it names; leave INPUT and -o out.")
-        _tell(refilter, run_refilter(refilter, set_ or (), unset or (), reporter), ctx, json)
+        chosen = partial(choose_device, device)
+        tally = run_refilter(refilter, set_ or (), unset or (), chosen, reporter)
+        _tell(refilter, tally, ctx, json)
         return
     if inspect is not None:
         if source is not None:
@@ -148,7 +151,7 @@ def prep(
         output=output,
         loaded=loaded,
         workers=workers or default_workers(),
-        device=lambda: choose_device(device),
+        device=partial(choose_device, device),
         reporter=reporter,
     )
     _tell(output, run_prep(run), ctx, json)

@@ -130,6 +130,7 @@ class FlowTable(Table):
 
     use: bool = False
     preset: Literal["ultrafast", "fast", "medium"] = "medium"
+    cells: Positive = Field(64, description="along the longer side of the grid it is averaged to")
 
 
 class LatentsTable(Table):

@@ -123,13 +123,17 @@ def run_prep(run: PrepRun) -> Tally:
                 shutil.rmtree(spool / shard_name(part.number), ignore_errors=True)
         shutil.rmtree(spool, ignore_errors=True)
         _refuse_leftovers(folder, -(-total // recipe.shard.rows))
-        return _finish(folder, recipe, run.reporter)
+        return _finish(folder, recipe, run.device, run.reporter)
 
 
 def run_refilter(
-    output: Path, sets: Iterable[str], unsets: Iterable[str], reporter: Reporter
+    output: Path,
+    sets: Iterable[str],
+    unsets: Iterable[str],
+    device: Callable[[], DeviceManager],
+    reporter: Reporter,
 ) -> Tally:
-    """Apply other thresholds to shards that exist; nothing is decoded.
+    """Apply other thresholds to shards that exist; no source is decoded.
 
     Raises:
         DataError: no shards of ours, or clips would come back that were not stored.
@@ -148,7 +152,7 @@ def run_refilter(
         )
     with folder.locked():
         _write_recipe(folder, loaded.recipe)
-        return _finish(folder, loaded.recipe, reporter)
+        return _finish(folder, loaded.recipe, device, reporter)
 
 
 def partitions(rows: Iterator[SourceRow], size: int) -> Iterator[Partition]:
@@ -212,9 +216,18 @@ def _refuse_leftovers(folder: ShardFolder, shards: int) -> None:
         )
 
 
-def _finish(folder: ShardFolder, recipe: PrepRecipe, reporter: Reporter) -> Tally:
-    """Do what needs all shards: the last verdict, the overlay, the report."""
+def _finish(
+    folder: ShardFolder,
+    recipe: PrepRecipe,
+    device: Callable[[], DeviceManager],
+    reporter: Reporter,
+) -> Tally:
+    """Do what needs all shards: the last verdict, what is computed, the overlay, the report."""
     settle(folder, recipe, reporter)
+    if recipe.flow.use or recipe.latents.use:
+        from fdream.data.prep.precompute import precompute
+
+        precompute(folder, recipe, device, reporter)
     write_quarantine(folder)
     tally = count(folder)
     overlay = find_overlay(folder, recipe.overlay.clips) if recipe.overlay.use else None

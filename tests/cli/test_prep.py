@@ -241,6 +241,41 @@ def test_usage_is_explained(fdream, tmp_path) -> None:
     assert (ran.code, "leave INPUT and -o out" in ran.err) == (2, True)
 
 
+def test_flow_and_latents_stand_beside_kept_clips(fdream, pile, tmp_path) -> None:
+    from safetensors.numpy import load
+
+    out = tmp_path / "shards"
+    args = ["-s", "flow.use=true", "-s", "latents.use=true", "-s", "flow.cells=8"]
+    ran = fdream("prep", str(pile), "-o", str(out), *SMALL, *args, "--device", "cpu")
+    assert ran.code == 0, ran.err
+    samples = list(read_shard(str(out / "00000.tar")))
+    for sample in samples:
+        frames = sample.read_video().frames.shape[0]
+        flow = load(sample.parts["flow.safetensors"])
+        assert flow["flow"].shape == (frames - 1, 2, 8, 8)
+        assert flow["visibility"].shape == (frames - 1, 1, 8, 8)
+        latents = load(sample.parts["latents.safetensors"])["latents"]
+        assert latents.shape[0] == frames
+        assert np.isfinite(latents).all()
+    # The square moves to the right, half a pixel a frame after scaling.
+    seen = np.concatenate([load(s.parts["flow.safetensors"])["flow"] for s in samples])
+    moving = np.abs(seen[:, 0]) > 0.2
+    assert moving.any()
+    assert np.median(seen[:, 0][moving]) > 0
+    before = hashes(out)
+    assert fdream("prep", "--refilter", str(out), "-s", "filter.min_seconds=60").code == 0
+    lost = next(read_shard(str(out / "filtered" / "00000.tar")))
+    assert {"mp4", "txt", "json", "appearance.txt", "motion.txt"} == set(lost.parts)
+    assert fdream("prep", "--refilter", str(out), "-s", "filter.min_seconds=0.5").code == 0
+    assert hashes(out) == before
+
+
+def test_sizes_that_latents_cannot_have_are_said(fdream, pile, tmp_path) -> None:
+    args = ["-s", "latents.use=true", "-s", "resize.size=30x30", "--workers", "1"]
+    ran = fdream("prep", str(pile), "-o", str(tmp_path / "x"), *args, "--device", "cpu")
+    assert (ran.code, "set resize.size accordingly" in ran.err) == (4, True)
+
+
 MOMENTS: dict[str, Callable[[Path], bool]] = {
     "a recipe": lambda out: (out / "_prep" / "recipe.resolved.toml").exists(),
     "a clip": lambda out: any((out / "_prep" / "spool").glob("*/*/*.mp4")),

@@ -19,7 +19,7 @@ from fdream.data.prep.samples import Sample, Status, table_of
 from fdream.data.prep.sources.rows import SourceRow, fingerprint
 from fdream.data.prep.verdicts import judge
 from fdream.data.shards.folder import FILTERED, ShardFolder, shard_name
-from fdream.data.shards.reader import APPEARANCE, MOTION
+from fdream.data.shards.reader import APPEARANCE, MOTION, VIDEO_SUFFIXES
 from fdream.data.shards.writer import Content, json_bytes, write_tar
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def write_shard(
     with folder.replacing(number, remove=(folder.filtered_tar(number),)) as aside:
         write_tar(aside / f"{name}.tar", ((s.key, _whole(s, members[s.key])) for s in kept))
         if filtered:
-            pairs = ((s.key, _whole(s, members[s.key])) for s in filtered)
+            pairs = ((s.key, _whole(s, _video_alone(members[s.key]))) for s in filtered)
             write_tar(aside / FILTERED / f"{name}.tar", pairs)
         parquet.write_table(table_of(list(samples)), aside / f"{name}.parquet")
         (aside / f"{name}_stats.json").write_bytes(json_bytes(stats_of(samples, stamp)))
@@ -199,6 +199,11 @@ def stats_of(samples: Sequence[Sample], stamp: Mapping[str, str]) -> dict[str, A
         "status_dict": dict(reasons),
         "fdream": dict(stamp),
     }
+
+
+def _video_alone(stored: Members) -> Members:
+    """Leave out what was computed from the video; only kept clips carry it."""
+    return {suffix: part for suffix, part in stored.items() if suffix in VIDEO_SUFFIXES}
 
 
 def _whole(sample: Sample, stored: Members) -> Members:
