@@ -12,19 +12,15 @@ from fdream.stages.spec import KINDS, StageKind
 
 # The first have the packaged weights, the others need some; all run on a tiny bundle too.
 PACKAGED_WEIGHTS: set[tuple[StageKind, str]] = {("prior", "pocket"), ("generator", "pocket")}
-NEEDS_ARGUMENT: set[tuple[StageKind, str]] = {
-    ("generator", "dreamer"),
-    # Held to the rules with a tiny model and a local server in tests/stages/test_model_splitters.py.
-    ("splitter", "llm"),
-    ("splitter", "endpoint"),
-}
+NEEDS_ARGUMENT: set[tuple[StageKind, str]] = {("generator", "dreamer")}
 
 # Metrics that look through networks of other people, or at a file of the user's: held to the rules
-# with small stand-ins in tests/stages/test_metrics.py.
+# with small stand-ins in tests/stages/test_metrics.py; and splitters that ask a model, in
+# tests/stages/test_model_splitters.py.
 NEEDS_WEIGHTS: set[tuple[StageKind, str]] = {
     ("metric", name)
     for name in ("fvd", "fvd-videomae", "fid", "is-frame", "clipsim", "clip-consistency")
-} | {("metric", "watermark")}
+} | {("metric", "watermark"), ("splitter", "llm"), ("splitter", "endpoint")}
 
 # Rules that are not for a stage; written out, so that none is passed over by accident.
 NOT_APPLICABLE = {
