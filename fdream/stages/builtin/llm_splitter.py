@@ -185,8 +185,8 @@ def _load(name: str, device: DeviceManager) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise WeightsError(
             f"splitter llm: {name!r} cannot be loaded as a causal language model: "
-            f"{' '.join(str(error).split())[:200]}. Name a folder or a Hub id with safetensors, such as "
-            "llm:Qwen/Qwen2.5-1.5B-Instruct."
+            f"{' '.join(str(error).split())[:200]}. Name a folder or a Hub id with safetensors, such "
+            "as llm:Qwen/Qwen2.5-1.5B-Instruct."
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
