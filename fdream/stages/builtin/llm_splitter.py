@@ -185,7 +185,7 @@ def _load(name: str, device: DeviceManager) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise WeightsError(
             f"splitter llm: {name!r} cannot be loaded as a causal language model: "
-            f"{' '.join(str(error).split())[:200]}. Name a folder or a Hub id with safetensors, such "
+            f"{' '.join(str(error).split())[:200]}. Name a folder or Hub id with safetensors, such "
             "as llm:Qwen/Qwen2.5-1.5B-Instruct."
         ) from error
     if tokenizer.pad_token_id is None:
