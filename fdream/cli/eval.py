@@ -142,6 +142,8 @@ def evaluate(
     )
     reporter = reporter_of(ctx)
     found = measure(request, choose_device(device, dtype, threads), reporter)
+    if found is None:
+        return
     record = found.result.record()
     if output is not None:
         write_result(output, record)

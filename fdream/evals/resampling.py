@@ -120,4 +120,6 @@ def wilson(share: float, count: int) -> Interval:
     middle = (share + square / (2 * count)) / (1 + square / count)
     spread = share * (1 - share) / count + square / (4 * count**2)
     half = _NORMAL * math.sqrt(spread) / (1 + square / count)
-    return Interval(middle - half, middle + half, f"Wilson over {count} videos")
+    # At 0 and 1 an end is the share itself, but for rounding.
+    low, high = min(middle - half, share), max(middle + half, share)
+    return Interval(low, high, f"Wilson over {count} videos")

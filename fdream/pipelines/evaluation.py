@@ -6,13 +6,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fdream.core.errors import CheckFailed, DataError, FdreamError, StageError, UsageError
 from fdream.core.errors import WeightsError as Unavailable
 from fdream.core.eval_recipe import EvalRecipe
+from fdream.core.launch import num_processes
 from fdream.core.paths import cache_root
 from fdream.core.recipe_io import Problem
 from fdream.evals.clips import ClipRule, Start
@@ -23,6 +24,7 @@ from fdream.evals.results import Result, SetFacts
 from fdream.evals.saved_features import SUFFIX, load_features, save_features
 from fdream.evals.sets import Source, drawn_order, find_sources, sprite_sources
 from fdream.pipelines.eval_samples import generated_sources
+from fdream.pipelines.eval_spread import spread
 from fdream.pipelines.provenance import environment_record
 from fdream.stages import registry
 from fdream.stages.interfaces import Metric
@@ -82,15 +84,79 @@ def all_metrics() -> list[str]:
     return sorted(registry.declared("metric"))
 
 
-def evaluate(request: Request, device: DeviceManager, reporter: Reporter) -> Material:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a measurement needs before the first video is decoded.
+
+    Attributes:
+        metrics: that can be run, by name.
+        real: the pass over the reference set.
+        fake: the pass over the generated set.
+        real_sources: in drawn order; empty where there is no reference, or a saved one.
+        fake_sources: in drawn order.
+        skipped: metrics that cannot be run, and why.
+        warnings: so far.
+    """
+
+    metrics: Mapping[str, Metric]
+    real: Pass
+    fake: Pass
+    real_sources: Sequence[Source]
+    fake_sources: Sequence[Source]
+    skipped: dict[str, str]
+    warnings: list[str]
+
+
+def evaluate(request: Request, device: DeviceManager, reporter: Reporter) -> Material | None:
     """Measure what a recipe describes.
 
+    Returns:
+        The figures, and what a report shows beside them; None in a process that a launcher started
+        only to help another.
+
     Raises:
-        UsageError: a set is missing.
+        UsageError: a set is missing, or the engine is unknown.
         StageError: a metric cannot be built.
         DataError: a set cannot be read.
         CheckFailed: ``strict``, and a video could not be measured.
     """
+    plan = make_plan(request, device, reporter)
+    if not spread(request, plan, device, reporter):
+        return None
+    recipe, warnings = request.recipe, plan.warnings
+    real = _reference(request, plan, reporter)
+    fake = SetMeasurer(plan.fake, reporter).measure(
+        plan.fake_sources, recipe.sets.num, "generated videos"
+    )
+    warnings += _set_warnings(recipe, real, fake)
+    _refuse_rejected(request, real, fake)
+    for text in warnings:
+        reporter.warn(text)
+    rules = (plan.real.rule, plan.fake.rule)
+    protocol = _protocol(recipe, rules, real, fake)
+    figures = [
+        figure
+        for name, metric in plan.metrics.items()
+        for figure in _figures(name, metric, real, fake, protocol)
+    ]
+    result = Result(
+        recipe=recipe.name,
+        protocol_of=recipe.protocol_of,
+        note=recipe.note,
+        figures=figures,
+        real=None if real is None else _facts(recipe.sets.real or "", real),
+        fake=_facts(recipe.sets.fake or "", fake),
+        skipped=plan.skipped,
+        warnings=warnings,
+        published=[row.model_dump() for row in recipe.published],
+        environment=environment_record(device),
+    )
+    by_key = ({s.key: s for s in plan.real_sources}, {s.key: s for s in plan.fake_sources})
+    return Material(result, real, fake, by_key, rules, plan.metrics)
+
+
+def make_plan(request: Request, device: DeviceManager, reporter: Reporter) -> Plan:
+    """Build the metrics, find the videos, and leave out what does not fit together."""
     recipe = request.recipe
     if recipe.sets.fake is None:
         raise UsageError(
@@ -100,40 +166,25 @@ def evaluate(request: Request, device: DeviceManager, reporter: Reporter) -> Mat
     warnings: list[str] = []
     skipped: dict[str, str] = {"lpips": LPIPS} if request.lenient else {}
     metrics = _build(request, device, warnings, skipped)
-    sides = (_rule(recipe, recipe.clips.real_start), _rule(recipe, recipe.clips.fake_start))
     real_sources, fake_sources = _sets(recipe, device, reporter)
     metrics = _runnable(request, metrics, fake_sources, recipe.sets.real is not None, skipped)
-    for_real = _for_reference(metrics, real_sources)
-    folder = cache_root() / "eval"
-
-    def job(rule: ClipRule, chosen: Mapping[str, Metric], frozen: frozenset[str]) -> Pass:
-        table = recipe.measure
-        return Pass(rule, chosen, folder, table.batch_size, table.workers, frozen)
-
-    real = _reference(request, job(sides[0], for_real, frozenset()), real_sources, reporter)
-    frozen = frozenset(n for n, m in metrics.items() if any(f.temporal for f in m.figures))
-    measurer = SetMeasurer(job(sides[1], metrics, frozen), reporter)
-    fake = measurer.measure(fake_sources, recipe.sets.num, "generated videos")
-    warnings += _set_warnings(recipe, real, fake)
-    _refuse_rejected(request, real, fake)
-    for text in warnings:
-        reporter.warn(text)
-    protocol = _protocol(recipe, sides, real, fake)
-    figures = [f for name, m in metrics.items() for f in _figures(name, m, real, fake, protocol)]
-    result = Result(
-        recipe=recipe.name,
-        protocol_of=recipe.protocol_of,
-        note=recipe.note,
-        figures=figures,
-        real=None if real is None else _facts(recipe.sets.real or "", real),
-        fake=_facts(recipe.sets.fake, fake),
-        skipped=skipped,
-        warnings=warnings,
-        published=[row.model_dump() for row in recipe.published],
-        environment=environment_record(device),
+    temporal = (n for n, m in metrics.items() if any(f.temporal for f in m.figures))
+    table, cache = recipe.measure, cache_root() / "eval"
+    fake = Pass(
+        rule=_rule(recipe, recipe.clips.fake_start),
+        metrics=metrics,
+        cache=cache,
+        batch_size=table.batch_size,
+        workers=table.workers,
+        frozen=frozenset(temporal),
     )
-    by_key = tuple({s.key: s for s in group} for group in (real_sources, fake_sources))
-    return Material(result, real, fake, (by_key[0], by_key[1]), sides, metrics)
+    real = replace(
+        fake,
+        rule=_rule(recipe, recipe.clips.real_start),
+        metrics=_for_reference(metrics, real_sources),
+        frozen=frozenset(),
+    )
+    return Plan(metrics, real, fake, real_sources, fake_sources, skipped, warnings)
 
 
 def _rule(recipe: EvalRecipe, start: Start) -> ClipRule:
@@ -203,6 +254,11 @@ def _sets(
         real = find_sources(named)
     fake = recipe.sets.fake or ""
     if fake == GENERATED:
+        if num_processes() > 1:
+            raise UsageError(
+                "eval: sets.fake = 'generated' makes videos in one process; run it once without "
+                "the launcher, which keeps them."
+            )
         made = generated_sources(recipe, drawn_order(real, recipe.clips.seed), device, reporter)
         return drawn_order(real, recipe.clips.seed), made
     seed = recipe.clips.seed
@@ -268,16 +324,16 @@ def _for_reference(metrics: Mapping[str, Metric], real: Sequence[Source]) -> dic
     return kept
 
 
-def _reference(
-    request: Request, job: Pass, sources: Sequence[Source], reporter: Reporter
-) -> Measured | None:
-    named = request.recipe.sets.real
+def _reference(request: Request, plan: Plan, reporter: Reporter) -> Measured | None:
+    named, job = request.recipe.sets.real, plan.real
     if named is None:
         return None
     protocols = {name: {**m.protocol(), **job.rule.protocol()} for name, m in job.metrics.items()}
     if named.endswith(SUFFIX):
         return load_features(Path(named), protocols)
-    real = SetMeasurer(job, reporter).measure(sources, request.recipe.sets.num, "reference videos")
+    real = SetMeasurer(job, reporter).measure(
+        plan.real_sources, request.recipe.sets.num, "reference videos"
+    )
     if request.save_real is not None:
         save_features(request.save_real, real, protocols)
     return real
