@@ -61,6 +61,9 @@ def prep(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, metavar="N", help="Processes; one a core.")
     ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", metavar="NAME", help="local, or ray for a cluster.")
+    ] = "local",
     refilter: Annotated[
         Path | None,
         typer.Option(
@@ -116,7 +119,12 @@ def prep(
         run_prep,
         run_refilter,
     )
+    from fdream.pipelines.prep_engines import ENGINES
 
+    if engine not in ENGINES:
+        raise UsageError(f"--engine {engine}: expected {' or '.join(ENGINES)}.")
+    if engine == "ray":
+        require("ray", "ray", "pandas")
     reporter = reporter_of(ctx)
     if refilter is not None:
         if source is not None or output is not None:
@@ -151,6 +159,7 @@ def prep(
         output=output,
         loaded=loaded,
         workers=workers or default_workers(),
+        engine=engine,
         device=partial(choose_device, device),
         reporter=reporter,
     )

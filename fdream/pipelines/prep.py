@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fdream.core.errors import DataError, RecipeError, StageError
 from fdream.core.paths import atomic_write
@@ -21,19 +19,18 @@ from fdream.core.recipe_io import LoadedRecipe, Problem, load_recipe
 from fdream.data.prep.overlay import find_overlay
 from fdream.data.prep.report_page import write_report
 from fdream.data.prep.settling import settle
-from fdream.data.prep.shard_builder import Partition, ShardBuilder, recipe_stamp
+from fdream.data.prep.shard_builder import Partition, recipe_stamp
 from fdream.data.prep.sources.find import open_source
 from fdream.data.prep.tally import Tally, count, write_quarantine
-from fdream.data.shards.folder import RECIPE, ShardFolder, shard_name
+from fdream.data.shards.folder import RECIPE, ShardFolder
 from fdream.pipelines.inspection import run_findings
+from fdream.pipelines.prep_engines import Making, make_locally, make_on_ray
 from fdream.stages import registry
 
 if TYPE_CHECKING:
     from fdream.core.device import DeviceManager
     from fdream.core.report import Bar, Reporter
-    from fdream.data.prep.isolation import Job
     from fdream.data.prep.sources.rows import SourceRow
-    from fdream.stages.interfaces import SplitterStage
 
 _LIBRARIES: Final = (
     "fdream",
@@ -81,6 +78,7 @@ class PrepRun:
         output: folder of the shards.
         loaded: the recipe.
         workers: processes that decode.
+        engine: one of ``ENGINES``.
         device: chooses the device when a stage needs one.
         reporter: progress and warnings.
     """
@@ -89,6 +87,7 @@ class PrepRun:
     output: Path
     loaded: LoadedRecipe[PrepRecipe]
     workers: int
+    engine: str
     device: Callable[[], DeviceManager]
     reporter: Reporter
 
@@ -101,27 +100,18 @@ def run_prep(run: PrepRun) -> Tally:
         RecipeError: these shards were made by a recipe that differs in more than thresholds.
         OutputError: the shards cannot be written.
     """
-    from fdream.data.prep.isolation import IsolatedWorkers
-
     recipe = run.loaded.recipe
     source = open_source(run.source, recipe.read)
     folder = ShardFolder(run.output)
+    engine = {"local": make_locally, "ray": make_on_ray}[run.engine]
     with folder.locked():
         _claim(folder, run.loaded)
-        spool = folder.state / "spool"
-        shutil.rmtree(spool, ignore_errors=True)
         total = sum(1 for _ in source.rows())
         parts = partitions(source.rows(), recipe.shard.rows)
-        builder = ShardBuilder(folder, recipe, _splitter(run))
-        with (
-            run.reporter.progress(total, "preparing") as bar,
-            IsolatedWorkers(run.workers, recipe.limits) as workers,
-        ):
-            missing = _missing(folder, recipe, parts, bar)
-            for part, results in _by_part(missing, workers.results, recipe, spool, bar):
-                builder.build(part, results)
-                shutil.rmtree(spool / shard_name(part.number), ignore_errors=True)
-        shutil.rmtree(spool, ignore_errors=True)
+        making = Making(run.output.absolute(), recipe, run.workers, run.device)
+        with run.reporter.progress(total, "preparing") as bar:
+            for rows in engine(making, _missing(folder, recipe, parts, bar)):
+                bar.update(rows)
         _refuse_leftovers(folder, -(-total // recipe.shard.rows))
         return _finish(folder, recipe, run.device, run.reporter)
 
@@ -161,33 +151,6 @@ def partitions(rows: Iterator[SourceRow], size: int) -> Iterator[Partition]:
     while part := list(islice(rows, size)):
         yield Partition(number, part)
         number += 1
-
-
-def _by_part(
-    parts: Iterable[Partition],
-    work: Callable[[Iterator[Job]], Iterator[Any]],
-    recipe: PrepRecipe,
-    spool: Path,
-    bar: Bar,
-) -> Iterator[tuple[Partition, list[Any]]]:
-    """Run all rows through the workers without a pause between shards, and gather each shard."""
-    from fdream.data.prep.isolation import Job
-
-    begun: deque[Partition] = deque()
-
-    def jobs() -> Iterator[Job]:
-        for part in parts:
-            begun.append(part)
-            for index, row in enumerate(part.rows):
-                yield Job(row, recipe, spool / shard_name(part.number) / f"{index:04d}")
-
-    gathered: list[Any] = []
-    for result in work(jobs()):
-        gathered.append(result)
-        bar.update(1)
-        if len(gathered) == len(begun[0].rows):
-            yield begun.popleft(), gathered
-            gathered = []
 
 
 def _missing(
@@ -284,15 +247,6 @@ def _write_recipe(folder: ShardFolder, recipe: PrepRecipe) -> None:
 
     with atomic_write(folder.state / RECIPE) as temporary:
         temporary.write_text(resolved_toml(recipe), encoding="utf-8")
-
-
-def _splitter(run: PrepRun) -> Callable[[], SplitterStage] | None:
-    """Return what builds the splitter when the first captions are there: it may load a network."""
-    recipe = run.loaded.recipe
-    if not recipe.split.use:
-        return None
-    choice = recipe.stages.splitter
-    return lambda: registry.build("splitter", choice.use, choice.options, device=run.device())
 
 
 def default_workers() -> int:

@@ -276,6 +276,20 @@ def test_sizes_that_latents_cannot_have_are_said(fdream, pile, tmp_path) -> None
     assert (ran.code, "set resize.size accordingly" in ran.err) == (4, True)
 
 
+@pytest.mark.slow
+def test_ray_makes_the_same_shards(fdream, pile, tmp_path) -> None:
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    one, two = tmp_path / "one", tmp_path / "two"
+    args = ["prep", str(pile), *SMALL[:4], "-s", "shard.rows=2"]
+    assert fdream(*args, "-o", str(one)).code == 0
+    command = [sys.executable, "-m", "fdream", *args, "-o", str(two), "--engine", "ray"]
+    # A process of its own: Ray finds its own address by a socket, which tests block.
+    ran = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "5 kept + 0 filtered + 1 quarantined" in ran.stdout
+    assert hashes(two) == hashes(one)
+
+
 MOMENTS: dict[str, Callable[[Path], bool]] = {
     "a recipe": lambda out: (out / "_prep" / "recipe.resolved.toml").exists(),
     "a clip": lambda out: any((out / "_prep" / "spool").glob("*/*/*.mp4")),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -67,12 +68,14 @@ def precompute(
         wanted[LATENTS] = _latents_of(recipe.latents, device())
     computed = 0
     aside = folder.state / "computed"
+    shutil.rmtree(aside, ignore_errors=True)
     with reporter.progress(len(folder.done()), "computing") as bar:
         for number in folder.done() if wanted else ():
             more = _shard(folder, number, wanted, aside / shard_name(number))
             if more:
                 rewrite(folder, number, read_samples(folder, number), more)
             computed += len(more)
+            shutil.rmtree(aside, ignore_errors=True)
             bar.update(1)
     return computed
 
