@@ -69,7 +69,10 @@ def open_video(source: Path | BinaryIO, place: str | None = None) -> Iterator[In
 
     name = f"file:{source.absolute()}" if isinstance(source, Path) else source
     try:
-        with av.open(name, mode="r", options=dict(_OPTIONS)) as container:
+        # Tags in another encoding are no reason to refuse the pictures.
+        with av.open(
+            name, mode="r", options=dict(_OPTIONS), metadata_errors="replace"
+        ) as container:
             yield container
     except (av.FFmpegError, OSError, ValueError, UnicodeError) as error:
         # PyAV repeats the path in its message; the reason alone is enough.

@@ -83,6 +83,14 @@ def test_bytes_are_read_like_files_and_are_held_to_the_same_formats(video: Path)
             read_video(io.BytesIO(script.encode()), place="member")
 
 
+def test_tags_in_another_encoding_are_no_reason_to_refuse(video: Path) -> None:
+    data = video.read_bytes()
+    assert b"schema" in data
+    video.write_bytes(data.replace(b"schema", b"sch\xe4ma"))
+    assert read_video(video).frames.shape == FRAMES.shape
+    assert "\ufffd" in read_tags(video)["fdream"]
+
+
 def test_a_cover_picture_beside_sound_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "song.m4a"
     with av.open(str(path), "w", format="mp4") as container:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -81,10 +82,15 @@ def count(folder: ShardFolder) -> Tally:
                 tally.seconds += row["seconds"] or 0.0
                 tally.bytes += row["bytes"]
             elif row["status"] in QUARANTINED:
-                tally.quarantined[row["error_message"]] += 1
+                tally.quarantined[_kind(row["error_message"])] += 1
             else:
                 tally.filtered[row["error_message"].partition(":")[0]] += 1
     return tally
+
+
+def _kind(reason: str) -> str:
+    """Leave out the numbers of a reason, so that alike ones are counted together."""
+    return re.sub(r"\d+(\.\d+)?", "#", reason)
 
 
 def write_quarantine(folder: ShardFolder) -> Path:
