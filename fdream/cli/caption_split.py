@@ -27,7 +27,7 @@ _FLUSHED = 256
 
 InputArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[FILE]", help="Table of captions [default: standard input]."),
+    typer.Argument(metavar="FILE", help="Table of captions [default: standard input]."),
 ]
 OutputOption = Annotated[
     Path | None,

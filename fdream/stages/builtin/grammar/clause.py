@@ -11,7 +11,9 @@ from fdream.stages.builtin.grammar.words import (
     CROWDS,
     FIRST_PARTS,
     FIXED,
+    IMPRESSIONS,
     LIGHTING,
+    MAKING,
     MOVING_OBJECTS,
     PATHS,
     RISING,
@@ -278,6 +280,8 @@ class Clause:
             return None
         if token.tag == "VVD" and (previous in NOUNS or previous in PRONOUNS or chained):
             irregular = not token.lower.endswith("ed")
+            if irregular and previous == "NN1" and self.tagger.may_be_base(token.lower):
+                return None  # "paper cut out": of one who cuts now it would be "cuts"
             self.reading.doubted.add(at)
             return "finite" if irregular or leads else None
         # "a ship sailed into the harbour", but "a car parked in the yard"
@@ -291,6 +295,10 @@ class Clause:
 
     def _is_state(self, at: int, form: Form) -> bool:
         lemma = self.lemma(at)
+        if lemma in MAKING and form != "passive":
+            end = self.noun_phrase(at + 1)
+            made = self.tokens[at + 1 : end]
+            return any(t.lemma in IMPRESSIONS for t in made)
         if form == "passive" or lemma not in STATES:
             return False
         if lemma == "have":  # having a picnic is done; what has a tail merely has it

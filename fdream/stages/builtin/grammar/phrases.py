@@ -33,7 +33,7 @@ _WHITHER = (
 _MOVES = (
     r"(?:pan|zoom|tilt|doll(?:y|ie)|track|orbit|truck|crane|glid|fl[yi]|mov|follow|push|pull|rotat|"
     r"circl|ris|descend|sweep|swoop|travel|drift|advanc|approach|shak|spin|roll|slid|turn|ascend|"
-    r"focus|ped(?:estal)|rac[ek]|arc|lower|tak|go|mak|reveal|captur|show)"
+    r"ped(?:estal)|rac[ek]|arc|lower|go)"
 )
 _CAMERA = "|".join(
     (

@@ -132,16 +132,30 @@ class _ClauseReader:
         while head - 1 >= clause.start and self._leads_in(head - 1):
             head -= 1
         self._name_mover(head, span)
-        if clause.tag(head - 1) == "CJC" and self._stilled:
-            clause.tokens[head - 1].still = ""  # "spins and falls to the floor": what it tied on
         for index in range(head, at):
             clause.take(index, span, still="")
         if clause.tag(head - 1) in BE:
             clause.tokens[head - 1].still = ""
         clause.last_form = form
         end = Walk(clause, at, span, form).go()
-        self._stilled = clause.tokens[at].still == ""
+        stilled, self._stilled = self._stilled, clause.tokens[at].still == ""
+        self._untie(head - 1, stilled)
         return end
+
+    def _untie(self, at: int, stilled: bool) -> None:
+        """Drop from the picture what tied a motion on, and now ties nothing.
+
+        Args:
+            at: the word before the motion.
+            stilled: whether the motion before it in the clause left the picture.
+        """
+        clause = self.clause
+        if clause.tag(at) == "CJC" and (stilled or self._stilled):
+            clause.tokens[at].still = ""  # "spins and falls to the floor"
+        if clause.tag(at) == "PNP" and self._stilled:
+            clause.tokens[at].still = ""  # "as he plays"
+            if clause.tag(at - 1) == "CJS":
+                clause.tokens[at - 1].still = ""
 
     def _leads_in(self, at: int) -> bool:
         """Whether a word before the verb belongs to it: "slowly rising", "is hula hooping"."""

@@ -100,6 +100,7 @@ class Walk:
             if leads or token.tag == "AVP":
                 after = clause.tag(at + 1)
                 leads = after in AFTER_PARTICLES or (token.tag == "AVP" and after in ("AT0", "DPS"))
+                leads = leads and not (after == "VVG" and token.tag == "PRP")
                 adverb, leads = False, leads and clause.lower(at + 1) != "of"
             if token.role == "still" or not (adverb or leads or token.role == "tempo"):
                 break
@@ -128,6 +129,8 @@ class Walk:
                 continue
             if token.tag == "TO0" and clause.tag(at + 1) in ("VVI", "VVB", "VBI", "VHI", "NN1"):
                 return self._purpose(at)
+            if token.tag == "PRP" and clause.tag(at + 1) == "VVG" and self._tight(at):
+                return self._gerund(at)
             if token.tag in ("PRP", "PRF", "AVP") or token.lower in STEPS:
                 after, taken = self._preposition(at, adjacent=last + 1 >= at or self._tight(at))
                 if after == at:
@@ -244,6 +247,14 @@ class Walk:
                     self.tokens[index].still = ""
         return end
 
+    def _gerund(self, at: int) -> int:
+        """Take "in riding a bicycle" of "assisting her son in riding a bicycle"."""
+        self.clause.take(at, self.span)
+        self.keeps_verb = True
+        inner = Walk(self.clause, at + 1, self.span, "participle")
+        inner.keeps_verb = True
+        return inner.go()
+
     def _still_verb(self) -> None:
         """Decide what of the verb stays in the picture."""
         token = self.tokens[self.verb]
@@ -263,7 +274,7 @@ class Walk:
         if not self.keeps_verb:
             for index in (self.verb, *self.others):
                 self.tokens[index].still = ""
-        elif self.form == "finite" and self.tokens[self.verb - 1].tag != "TO0":
+        elif self.form == "finite" and self.clause.tag(self.verb - 1) not in ("TO0", "PNP"):
             token.still = participle(token.lemma, token.lower)
 
     def _rides_wave(self) -> bool:

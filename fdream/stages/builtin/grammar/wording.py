@@ -13,7 +13,9 @@ from fdream.stages.builtin.grammar.words import STILLNESS_VERBS
 STILL: Final = "still"
 """The motion half of a caption in which nothing moves."""
 
-_EMPTY_TAGS: Final = frozenset({"AT0", "PRP", "PRF", "CJC", "CJS", "TO0", "PUN", "SENT", "POS"})
+_EMPTY_TAGS: Final = frozenset(
+    {"AT0", "PRP", "PRF", "CJC", "CJS", "TO0", "PUN", "SENT", "POS", "PNP"}
+)
 
 
 def halves(tokens: list[Token], text: str) -> tuple[str, str]:
@@ -108,6 +110,6 @@ def _tidy(text: str) -> str:
     text = re.sub(r"([,;:])(?:\s*[,;:])+", r"\1", text)
     text = re.sub(r"[,;:\s]*\.(?:\s*[,.;:])*", ".", text)
     # Words that tied on what is gone.
-    text = re.sub(r"[ ,;:-]*\b(?:and|while|as|with|of)(?=\s*(?:[,.;]|$))", "", text)
+    text = re.sub(r"[ ,;:-]*\b(?i:and|while|as|when|with|of)(?=\s*(?:[,.;]|$))", "", text)
     text = re.sub(r"\b(?:while|and) (?=(?:on|in|at|near|with)\b)", "", text)
     return re.sub(r"\s+", " ", text).strip(" ,;:-\u2013")

@@ -19,9 +19,23 @@ STATES: Final = _words(
     look watch see stare gaze face listen hear wait pose think feel seem appear know remain stay
     be exist live consist include resemble represent depict show feature display showcase portray
     surround cover overlook span border flank adorn line frame illuminate shine glow light
-    cast reflect shadow tower arch lead harmonize accent bask bathe park isolate base"""
+    cast reflect shadow tower arch lead harmonize accent bask bathe park isolate base
+    filter highlight exude capture enhance evoke suggest convey express emphasize accentuate
+    complement contrast offer provide invite promise symbolize mark embody exemplify hint range
+    define focus"""
 )
-"""Verbs (lemmas) of posture, possession, attention, sleep, light and arrangement."""
+"""Verbs (lemmas) of posture, possession, attention, sleep, light and arrangement, and those that
+speak of the picture and not in it: "highlighting its elegance"."""
+
+MAKING: Final = _words("create add lend give bring tell whisper form make set")
+"""Verbs (lemmas) that make nothing move when what they make is an impression."""
+
+IMPRESSIONS: Final = _words(
+    """atmosphere ambiance ambience sense touch quality effect mood feeling feel charm elegance
+    beauty warmth depth essence contrast backdrop impression sophistication calm calmness
+    tranquility moment story tale scene tone glow sophistication character interest"""
+)
+"""Nouns (lemmas) of what a picture is like: "creating a serene *atmosphere*"."""
 
 RISING: Final = _words("sit stand lie lay kneel crouch squat lean")
 """Postures that a particle turns into a movement: to sit *down*."""
@@ -47,7 +61,7 @@ THINGS_IN_ING: Final = _words(
     crossing dressing icing stuffing surrounding being saying setting feeling wrapping coating
     plumbing flooring fencing training packaging parking nothing something anything
     everything during duckling dumpling sapling darling sling sting herring wellbeing housing
-    roofing bedding"""
+    roofing bedding filling"""
 )
 """Words in -ing that are things unless an auxiliary or an object says otherwise."""
 
