@@ -1,13 +1,22 @@
-"""The language of a caption."""
+"""The language of a caption, as the splitter ``grammar`` judges it."""
 
 from __future__ import annotations
 
+from functools import cache
+
+from fdream.stages.builtin.grammar.languages import foreign
+from fdream.stages.builtin.grammar.tagger import CaptionTagger, clean
+
 
 def language_of(caption: str) -> str:
-    """Return the ISO 639-1 code of a caption's most likely language.
+    """Return the ISO 639-1 code of a caption's language.
 
-    It is a guess, and the shorter the caption the worse: names of places mislead it.
+    English is what nothing speaks against: a few words, or names of places, are no proof of
+    another language. ``und`` is a script that English is not written in.
     """
-    import py3langid
+    return foreign(_tagger(), clean(caption)) or "en"
 
-    return str(py3langid.classify(caption)[0])
+
+@cache
+def _tagger() -> CaptionTagger:
+    return CaptionTagger()
