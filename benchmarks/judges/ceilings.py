@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.judges import picture_judge
+from benchmarks.judges import motion_judge, picture_judge
 from benchmarks.judges.protocol import CLIPS, cases, world
 from benchmarks.judges.score import Verdict, figures
+from benchmarks.judges.tables import table
 from benchmarks.judges.verdicts import Bench
 from fdream.core.report import Reporter, reporter
 from fdream.stages.builtin.bundles import open_bundle
@@ -69,15 +70,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=CEILINGS)
     asked = parser.parse_args()
     cv2.setNumThreads(1)
-    measured = measure(asked.clips, open_bundle(asked.bundle).load("vae").eval(), reporter())
+    bundle = open_bundle(asked.bundle)
+    (coder,) = (bundle.path / "vae").glob("*.safetensors")
     record = {
         "cases": asked.clips,
-        "picture_judge_sha256": sha256(picture_judge.WEIGHTS),
-        **measured,
+        "judges_sha256": {
+            "picture": sha256(picture_judge.WEIGHTS),
+            "motion": sha256(motion_judge.WEIGHTS),
+        },
+        "autoencoder_sha256": sha256(coder),
+        **measure(asked.clips, bundle.load("vae").eval(), reporter()),
     }
-    text = json.dumps(record, indent=1)
-    asked.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    asked.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for shape in ("still", "clip"):
+        for line in table(shape, record[shape]["round_trip"], record[shape]):
+            print(line)
 
 
 if __name__ == "__main__":

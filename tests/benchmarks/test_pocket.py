@@ -1,0 +1,95 @@
+"""The scorer as a command, with the packaged model and as little of it as counts."""
+
+import json
+
+import pytest
+
+from benchmarks import pocket, pocket_runs, pocket_sweep
+from benchmarks.judges.protocol import FIRST_SEED, cases
+from benchmarks.judges.score import Verdict
+from benchmarks.pocket_runs import Journal
+from fdream.core.errors import UsageError
+from fdream.data.spriteworld import sprites, world
+from fdream.data.spriteworld.world import held_out
+from fdream.training.pictures import HELD_OUT_SEED
+
+LITTLE = ["--clips", "1", "--steps", "1", "--prior-steps", "1", "--threads", "1"]
+SHARE = {"right", "of", "percent", "interval_percent", "confusion"}
+
+
+def test_no_case_was_ever_trained():
+    triples = [(c.shown.facts.thing, c.shown.facts.scene, c.shown.facts.motion) for c in cases(400)]
+    assert all(held_out(*triple) for triple in triples)
+    assert len(set(triples)) > 200
+    # Nor are they what the held-out loss of training is measured on.
+    assert FIRST_SEED > HELD_OUT_SEED + 1_000_000
+
+
+def test_a_score_is_a_table_on_stderr_and_json_on_stdout(capsys, tmp_path):
+    out = tmp_path / "score.json"
+    assert pocket.main([*LITTLE, "--runs", "pair,split", "--out", str(out)]) == 0
+    written = capsys.readouterr()
+    score = json.loads(written.out)
+    assert json.loads(out.read_text()) == score
+    assert score["cases"] == 1
+    assert set(score["runs"]) == {"pair", "split"}
+    for run in score["runs"].values():
+        for question in ("object", "scene", "motion", "camera"):
+            assert set(run[question]) >= SHARE
+            assert run[question]["of"] == 1
+        assert run["first_frame_db"]["of"] == 1
+    assert score["stages"]["generator"]["asked"]["steps"] == 1
+    for shape in ("still", "clip"):
+        assert set(score["ceilings_percent"][shape]) == {"real", "round_trip"}
+    assert "first_frame_db" in written.err
+    assert "round trip" in written.err
+
+
+def test_stills_alone_need_no_generator(capsys):
+    assert pocket.main([*LITTLE, "--stage", "t2i"]) == 0
+    score = json.loads(capsys.readouterr().out)
+    assert set(score["runs"]) == {"still"}
+    assert "generator" not in score["stages"]
+
+
+def test_without_the_font_real_first_frames_are_skipped_and_said(capsys, monkeypatch):
+    monkeypatch.setattr("fdream.data.spriteworld.sprites.FONT_PATHS", ())
+    monkeypatch.setattr(pocket_runs, "IMAGE_SHARE", 1)
+    for drawn in (sprites.sprite, sprites.rider, world._scaled):
+        drawn.cache_clear()
+    assert pocket.main([*LITTLE, "--runs", "image"]) == 0
+    written = capsys.readouterr()
+    assert "not installed" in json.loads(written.out)["runs"]["image"]["skipped"]
+    assert "run image is skipped" in written.err
+
+
+def test_an_unknown_run_is_refused(capsys):
+    with pytest.raises(SystemExit) as refused:
+        pocket.main(["--runs", "pear"])
+    assert refused.value.code == 2
+    assert "'pear' is none of still, pair, split, image" in capsys.readouterr().err
+
+
+def test_a_journal_remembers_verdicts(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    verdict = Verdict(7, {"object": "fox"}, {"object": ["cat"]}, {"seconds": 1.5})
+    Journal(path, {"weights": "a"}).add("pair", verdict)
+    again = Journal(path, {"weights": "a"})
+    assert again.find("pair", 7) == verdict
+    assert again.find("split", 7) is None
+
+
+def test_a_journal_about_other_weights_is_refused(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    Journal(path, {"weights": "a"})
+    with pytest.raises(UsageError, match="other weights or settings"):
+        Journal(path, {"weights": "b"})
+
+
+def test_a_sweep_has_a_point_for_every_value(capsys):
+    arguments = ["prior-steps", "1", "2", "--run", "still", "--clips", "2", "--threads", "1"]
+    assert pocket_sweep.main(arguments) == 0
+    swept = json.loads(capsys.readouterr().out)
+    assert [point["value"] for point in swept["points"]] == ["1", "2"]
+    assert [p["stages"]["prior"]["asked"]["steps"] for p in swept["points"]] == [1, 2]
+    assert all(point["object"]["of"] == 2 for point in swept["points"])
