@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from fdream.core.cache import cache_folder
 from fdream.core.eval_recipe import EvalRecipe
-from fdream.core.paths import cache_root
 from fdream.data.encoding import Encoding
 from fdream.data.metadata import dump_record
 from fdream.data.writers import save_video
@@ -79,7 +79,7 @@ def generated_sources(
     if not table.from_reference:
         identity["prior"] = shop.stage_record("prior", prior)
     text = json.dumps(identity, sort_keys=True, default=str)
-    folder = cache_root() / "eval" / f"generated-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    folder = cache_folder("eval") / f"generated-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     made: list[Source] = []
     with reporter.progress(len(references), "videos made") as bar:
         for reference in references:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from fdream.core.cache import cache_folder
 from fdream.core.errors import CheckFailed, DataError, FdreamError, StageError, UsageError
 from fdream.core.errors import WeightsError as Unavailable
 from fdream.core.eval_recipe import EvalRecipe
 from fdream.core.launch import num_processes
-from fdream.core.paths import cache_root
 from fdream.core.recipe_io import Problem
 from fdream.evals.clips import ClipRule, Start
 from fdream.evals.figures import Figure, frechet_figures, inception_figure, mean_figure
@@ -169,7 +169,7 @@ def make_plan(request: Request, device: DeviceManager, reporter: Reporter) -> Pl
     real_sources, fake_sources = _sets(recipe, device, reporter)
     metrics = _runnable(request, metrics, fake_sources, recipe.sets.real is not None, skipped)
     temporal = (n for n, m in metrics.items() if any(f.temporal for f in m.figures))
-    table, cache = recipe.measure, cache_root() / "eval"
+    table, cache = recipe.measure, cache_folder("eval")
     fake = Pass(
         rule=_rule(recipe, recipe.clips.fake_start),
         metrics=metrics,
