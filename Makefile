@@ -39,7 +39,7 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
 
 # The plugins are installed as their users install them, so that their tests are real.
 $(VENV)/.installed-dev: $(VENV)/.torch pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
-	$(PIP) -e '.[dev,prep]'
+	$(PIP) -e '.[dev,prep,eval]'
 	$(PIP) --no-deps $(patsubst %,-e ./%,$(patsubst %/,%,$(wildcard plugins/*/)))
 	@touch $@ $(VENV)/.installed
 
