@@ -27,7 +27,7 @@ ADJECTIVES: Final = frozenset({"AJ0", "AJC", "AJS"})
 PRONOUNS: Final = frozenset({"PNP", "PNX", "PNI"})
 BE: Final = frozenset({"VBZ", "VBB", "VBD"})
 PARTICIPLES: Final = frozenset({"VVG", "VHG", "VDG"})
-FINITE: Final = frozenset({"VVB", "VVI", "VVZ", "VVD"})
+FINITE: Final = frozenset({"VVB", "VVI", "VVZ", "VVD", "VDZ"})
 
 Form = Literal["participle", "finite", "passive", "attribute"]
 
@@ -119,6 +119,8 @@ class Clause:
             token = self.tokens[at]
             if token.lower.endswith(("'s", "s'", "\u2019s")) and token.tag in NOUNS:
                 token.tag = "DPS"
+            elif token.lower == "one" and self.tag(at - 1) in ("DT0", "AJ0"):
+                token.tag = "NN1"
             elif token.lower in ("2d", "3d"):
                 token.tag = "AJ0"
             elif token.lower in ("doing", "having"):
@@ -265,7 +267,10 @@ class Clause:
                 return None
         if subject.lemma in FIXED:
             return None
-        chained = previous == "CJC" and self.last_form == "finite"
+        earlier = self.tokens[self.start : before]
+        chained = previous == "CJC" and any(t.tag in FINITE for t in earlier)
+        if token.tag == "VDZ":
+            return "finite" if chained and after in DETERMINERS else None
         if token.tag == "VVZ":
             return "finite" if previous in NOUNS or previous in PRONOUNS or chained else None
         if token.tag in ("VVB", "VVI"):

@@ -68,7 +68,7 @@ _CAMERA = "|".join(
         r"static (?:shot|camera|view|frame)|(?:fixed|locked(?:[- ](?:off|down))?) (?:camera|shot)",
         r"still(?= (?:video|footage|shot|camera)\b)",
         r"(?:drone |aerial |low |bird )?(?:fly[- ]?(?:over|through|by)s?)(?: shot)?",
-        r"(?:(?<=^)|(?<=[.,;:\n] ))(?:(?:drone|aerial|low|slow) )?flight"
+        r"(?:(?<=^)|(?<=[.,;:\n] ))(?:(?:drone|aerial|low|slow) ){0,2}flight"
         r"(?= (?:over|through|above|along)\b)",
     )
 )

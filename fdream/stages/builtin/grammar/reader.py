@@ -199,17 +199,18 @@ class _ClauseReader:
     def _name_mover(self, head: int, span: int) -> None:
         """Take the mover's name into the motion half, unless it is the caption's main thing."""
         clause = self.clause
-        if clause.last_form in ("participle", "finite", "passive"):
-            return  # the one who moved already moves on
         subject = head - 2 if clause.tag(head - 1) in BE else head - 1
         first = self._subject_start(subject)
+        goes_on = clause.last_form in ("participle", "finite", "passive")
+        if goes_on and (first is None or clause.tag(first - 1) != "CJS"):
+            return  # the one who moved already moves on
         if first is None or first <= self.reading.main <= subject:
             return
         name = clause.tokens[subject]
         if not self.reading.main_lemma:
             self.reading.meet(subject)
         elif name.tag not in PRONOUNS and name.lemma != self.reading.main_lemma:
-            absolute = clause.lower(first - 1) == "with"
+            absolute = clause.lower(first - 1) == "with" or clause.tag(first - 1) == "CJS"
             if first == clause.start or absolute or self._opens(first):
                 for index in range(first, subject + 1):
                     clause.take(index, span)
@@ -247,7 +248,10 @@ class _ClauseReader:
         while clause.tag(at) == "AV0" and clause.lower(at).endswith("ly"):
             clause.take(at, span, still="")
             at += 1
+        begin = at
         while not done and clause.lower(at) in CAMERA_PATHS:
+            if at > begin and clause.lower(at) in ("on", "above"):
+                break  # "along the row *on the table*" is where the row is
             end = clause.noun_phrase(at + 1)
             if end == at + 1:
                 break

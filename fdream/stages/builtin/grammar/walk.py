@@ -99,7 +99,8 @@ class Walk:
                 leads = clause.lower(at - 1) in DIRECTIONS  # "up and down"
             if leads or token.tag == "AVP":
                 after = clause.tag(at + 1)
-                leads = after in AFTER_PARTICLES or (token.tag == "AVP" and after in ("AT0", "DPS"))
+                before_object = token.tag == "AVP" and after in ("AT0", "DPS")
+                leads = after in AFTER_PARTICLES or (before_object and token.lower not in PATHS)
                 leads = leads and not (after == "VVG" and token.tag == "PRP")
                 adverb, leads = False, leads and clause.lower(at + 1) != "of"
             if token.role == "still" or not (adverb or leads or token.role == "tempo"):

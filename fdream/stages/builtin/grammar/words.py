@@ -117,7 +117,7 @@ EVENTS: Final = _words("explode burst erupt strike hover float appear shine hang
 PHRASAL: Final = {
     "on": _words("turn switch put try"),
     "off": _words("turn switch take shake cut wash wipe brush peel"),
-    "up": _words("pick pull set cut fold pack wrap light lift"),
+    "up": _words("pick pull set cut fold pack wrap light lift clean dig tear roll zip build break"),
     "out": _words("take blow pull throw put cut"),
 }
 """Particles, with the verbs (lemmas) they follow before an object: "turning *on* a light"."""
