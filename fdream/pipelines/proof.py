@@ -89,7 +89,9 @@ def prove_resume(
     logged = _last_step(killed)
     _finish(command, killed)
     certificate = Certificate(steps, logged, resumed_at, _hashes(whole))
-    differing = [name for name, value in _hashes(killed).items() if certificate.sha256[name] != value]
+    differing = [
+        name for name, value in _hashes(killed).items() if certificate.sha256[name] != value
+    ]
     if differing:
         raise CheckFailed(
             f"killed after step {logged}, resumed at {resumed_at}: {', '.join(differing)} differ "

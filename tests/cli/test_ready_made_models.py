@@ -1,4 +1,4 @@
-"""The same commands over pipelines of diffusers: another word after ``--prior`` and nothing else."""
+"""The same commands over pipelines of diffusers: another word after ``--prior``, nothing else."""
 
 from __future__ import annotations
 

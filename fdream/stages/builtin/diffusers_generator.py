@@ -1,4 +1,4 @@
-"""The generator ``diffusers``: a ready-made image-to-video pipeline sets the first frame in motion."""
+"""The generator ``diffusers``: a ready-made image-to-video pipeline animates the first frame."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from fdream.core.errors import StageError
 
 INDEX: Final = "model_index.json"
 Config = Callable[[str], dict[str, Any]]
-"""Component name -> its configuration, empty where it is absent; ``INDEX`` -> the pipeline's own."""
+"""Component name -> its configuration, empty where absent; ``INDEX`` -> the pipeline's own."""
 
 
 @dataclass(frozen=True, slots=True)
