@@ -220,6 +220,11 @@ def vbench(
 
     With --prompts, a folder per dimension is made and prompts without videos are listed. Without,
     the folder is for VBench's mode custom_input, with prompts.json beside it.
+
+    \b
+    Examples:
+      fdream eval vbench out/ -o for-vbench/ --prompts VBench_full_info.json
+      fdream eval vbench videos.csv -o for-vbench/
     """
     from fdream.evals.vbench import export
 
