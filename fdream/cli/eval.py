@@ -176,6 +176,11 @@ def compare(
 
     The difference is B minus A with its 95 % interval: paired where both measured videos of the
     same names.
+
+    \b
+    Examples:
+      fdream eval compare before.json after.json
+      fdream eval compare before.json after.json --json
     """
     from fdream.evals import compare as comparing
     from fdream.evals.results import read_result
