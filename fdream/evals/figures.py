@@ -20,6 +20,7 @@ from fdream.evals.extrapolation import (
 )
 from fdream.evals.frechet import Moments, frechet_distance, leave_one_out
 from fdream.evals.kernel import kernel_distances
+from fdream.evals.reference import torchmetrics_distance
 from fdream.evals.resampling import (
     Interval,
     bootstrap_mean,
@@ -35,6 +36,8 @@ Rows = NDArray[np.float32]
 _COSTLY: Final = 1024
 """Above so many features a line through subsets takes hours on a CPU and is left out."""
 _FEW_VIDEOS: Final = 100
+_HAVE_REFERENCE: Final = ("fid",)
+"""Figures that torchmetrics has too: its value, from the same features, stands beside ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +132,11 @@ def frechet_figures(
     """
     count = min(len(real), len(fake))
     _require(spec.name, len(real), len(fake))
-    beside = _baselines(spec.name, real, fake, frozen, count)
+    beside = _baselines(real, frozen, count)
     real, fake = real[:count], fake[:count]
+    if spec.name in _HAVE_REFERENCE:
+        found = torchmetrics_distance(_flat(real), _flat(fake))
+        beside |= {} if found is None else {"torchmetrics": found}
     groups = groups_of(count)
     features, samples = real.shape[-1], count * (real.shape[1] if real.ndim == 3 else 1)
     said = {**protocol, "groups": _group_text(groups)}
@@ -247,9 +253,7 @@ def _require(name: str, n_real: int, n_fake: int) -> None:
             )
 
 
-def _baselines(
-    name: str, real: Rows, fake: Rows, frozen: Rows | None, count: int
-) -> dict[str, float]:
+def _baselines(real: Rows, frozen: Rows | None, count: int) -> dict[str, float]:
     """Return what the figure has to be read with."""
     beside: dict[str, float] = {}
     half = len(real) // 2

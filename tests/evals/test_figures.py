@@ -43,6 +43,14 @@ def test_a_distance_comes_with_its_limit_its_kernel_distance_and_its_baselines()
     assert made["fvd_infinity"].value < made["fvd"].value
 
 
+def test_fid_stands_beside_the_one_of_torchmetrics() -> None:
+    pytest.importorskip("torchmetrics", reason="the extra `eval` is not installed")
+    fid = FigureSpec("fid", "features", "frechet", "lower")
+    real, fake = features(0, 60).reshape(20, 3, 8), features(1, 60, 0.5).reshape(20, 3, 8)
+    made = by_name(frechet_figures(fid, real, fake, None, {}))["fid"]
+    assert made.beside["torchmetrics"] == pytest.approx(made.value, rel=1e-6)
+
+
 def test_too_small_a_sample_has_no_limit_and_says_so() -> None:
     made = by_name(frechet_figures(FVD, features(0, 15), features(1, 15), None, {}))
     assert list(made) == ["fvd", "kvd"]
