@@ -155,7 +155,8 @@ class Journal:
             )
         for line in lines:
             entry = json.loads(line)
-            self._known[entry.pop("run"), entry["index"]] = Verdict(**entry)
+            run = entry.pop("run")
+            self._known[run, entry["index"]] = Verdict(**entry)
 
     def find(self, run: str, index: int) -> Verdict | None:
         """Return the verdict on a case, if it is known."""
