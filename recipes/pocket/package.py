@@ -22,7 +22,7 @@ INFORMATION = {
     "name": "pocket",
     "licence": "Apache-2.0",
     "defaults": {
-        "prior": {"steps": 20, "guidance": 2.5, "size": [128, 128]},
+        "prior": {"steps": 20, "guidance": 3.5, "rescale": 0.3, "size": [128, 128]},
         "generator": {"steps": 16, "guidance": 1.5, "size": [128, 128], "frames": 16, "fps": 8.0},
     },
 }
