@@ -168,7 +168,7 @@ class ReportTable(Table):
 class PrepStagesTable(Table):
     """The one kind of stage that preparation uses."""
 
-    splitter: StageChoice = StageChoice(use="whole")
+    splitter: StageChoice = StageChoice(use="grammar")
 
 
 class PrepRecipe(AnyRecipe):

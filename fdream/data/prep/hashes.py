@@ -48,7 +48,7 @@ class HashIndex:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._hashes = np.zeros((1024, BITS // 64), np.uint64)
+        self._words = np.zeros((BITS // 64, 1024), np.uint64)
         self._sources = np.zeros(1024, np.int64)
         self._count = 0
 
@@ -64,20 +64,21 @@ class HashIndex:
         Returns:
             The place of that clip in the order of ``add``; None where there is none.
         """
-        hashes = self._hashes[: self._count]
+        wanted = _words(phash)
         # The first word alone tells most of them apart.
-        near = np.flatnonzero(np.bitwise_count(hashes[:, 0] ^ _words(phash)[0]) <= within)
+        first = self._words[0, : self._count]
+        near = np.flatnonzero(np.bitwise_count(first ^ wanted[0]) <= within)
         near = near[self._sources[near] != source]
-        distances = np.bitwise_count(hashes[near] ^ _words(phash)).sum(axis=1)
+        distances = np.bitwise_count(self._words[:, near] ^ wanted[:, None]).sum(axis=0)
         found = near[distances <= within]
         return int(found[0]) if len(found) else None
 
     def add(self, phash: str, source: int) -> None:
         """Remember a clip."""
-        if self._count == len(self._hashes):
-            self._hashes = np.concatenate([self._hashes, np.zeros_like(self._hashes)])
+        if self._count == len(self._sources):
+            self._words = np.concatenate([self._words, np.zeros_like(self._words)], axis=1)
             self._sources = np.concatenate([self._sources, np.zeros_like(self._sources)])
-        self._hashes[self._count] = _words(phash)
+        self._words[:, self._count] = _words(phash)
         self._sources[self._count] = source
         self._count += 1
 

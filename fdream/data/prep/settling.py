@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fdream.core.errors import DataError
 from fdream.data.prep.hashes import HashIndex
-from fdream.data.prep.samples import Sample, samples_of
+from fdream.data.prep.samples import Sample, Status, samples_of
 from fdream.data.prep.shard_builder import Members, write_shard
 from fdream.data.prep.verdicts import judge
 from fdream.data.shards.members import scan_members
@@ -60,23 +60,26 @@ def settle(folder: ShardFolder, recipe: PrepRecipe, reporter: Reporter) -> int:
     Raises:
         DataError: clips would come back that were not stored; nothing is changed then.
     """
-    changed = []
+    changed: dict[int, list[tuple[Status, str, int]]] = {}
     missing = 0
     for number, old, new in _verdicts(folder, recipe):
-        moved = [(a, b) for a, b in zip(old, new, strict=True) if a.status != b.status]
-        missing += sum(b.status == "success" and not b.bytes for _, b in moved)
-        if any(a != b for a, b in zip(old, new, strict=True)):
-            changed.append(number)
+        if old == new:
+            continue
+        changed[number] = [(sample.status, sample.error_message, sample.bytes) for sample in new]
+        pairs = zip(old, new, strict=True)
+        missing += sum(b.status == "success" and not b.bytes for a, b in pairs if a != b)
     if missing:
         raise DataError(
             f"{folder.root}: {missing} filtered clips would pass now, but were not stored "
             "(shard.keep_filtered = false); prepare the input again into another folder."
         )
     with reporter.progress(len(changed), "settling") as bar:
-        for number, _, new in _verdicts(folder, recipe):
-            if number in changed:
-                rewrite(folder, number, new)
-                bar.update()
+        for number, verdicts in changed.items():
+            samples = read_samples(folder, number)
+            for sample, verdict in zip(samples, verdicts, strict=True):
+                sample.status, sample.error_message, sample.bytes = verdict
+            rewrite(folder, number, samples)
+            bar.update()
     return len(changed)
 
 
