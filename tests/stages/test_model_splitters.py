@@ -451,7 +451,8 @@ def test_a_server_that_is_not_there_is_told(
 
 @pytest.mark.network
 def test_the_key_is_never_logged(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+    # By name: a command that ran before has set the level of this logger.
+    caplog.set_level(logging.DEBUG, logger="fdream")
     server.reply = lambda body, number: (
         (500, {}, f"no {KEY}".encode()) if number == 0 else good(body, number)
     )
