@@ -93,6 +93,10 @@ class TrainTable(Table):
         None, description="stop after so many minutes, whatever the step"
     )
     lr: Annotated[float, Field(gt=0)] = 1e-4
+    lr_factors: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="part of lr by component, named part or pattern; 0 holds still",
+    )
     optimizer: Literal["adamw", "muon"] = "adamw"
     betas: Pair = (0.9, 0.99)
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
@@ -107,6 +111,7 @@ class TrainTable(Table):
     gradient_checkpointing: bool = False
     accumulate: Positive = Field(1, description="batches an optimizer step")
     log_every: Positive = 20
+    probe_every: Count = Field(250, description="steps between gradient ratios; 0 is never")
     eval_every: Positive = 1000
     sample_every: Positive = 1000
     save_every: Positive = Field(500, description="steps")

@@ -13,6 +13,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from torch import nn
 from fdream.core.errors import RecipeError, WeightsError
 from fdream.models.bundle_folder import INDEX_NAME, SCHEMA, BundleFolder
 from fdream.models.noise_schedule import NoiseSchedule
+from fdream.models.spatial_adapter import SpatialAdapter
+from fdream.models.weight_places import Place
 
 MAX_SHARD = "15MB"
 
@@ -58,6 +61,19 @@ _UNFIT: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A component that a bundle names and does not hold.
+
+    Attributes:
+        place: where it lies.
+        class_name: of the component.
+    """
+
+    place: Place
+    class_name: str
+
+
 class Bundle(BundleFolder):
     """A bundle whose components can be loaded, and the one way to write another."""
 
@@ -73,7 +89,8 @@ class Bundle(BundleFolder):
         Args:
             folder: where; an older bundle there is replaced once the new one is whole.
             components: by name: modules and tokenizers with ``save_pretrained``, a NoiseSchedule,
-                or the folder of another bundle's component, which is copied unchanged.
+                the folder of another bundle's component, which is copied unchanged, or a
+                ``Reference`` to a component that stays where it is.
             information: the index's ``fdream`` table; ``schema`` is added.
             dtype: cast modules to this type on the way; None keeps each as it is.
         """
@@ -82,9 +99,13 @@ class Bundle(BundleFolder):
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
         index: dict[str, Any] = {"_class_name": "FactorizedDreamer"}
+        elsewhere: dict[str, list[str]] = {}
         for name, component in components.items():
             place = partial / name
-            if isinstance(component, Path):
+            if isinstance(component, Reference):
+                index[name] = ["elsewhere", component.class_name]
+                elsewhere[name] = [component.place.name, component.place.subfolder]
+            elif isinstance(component, Path):
                 shutil.copytree(component, place)
                 index[name] = _class_of_saved(component)
             elif isinstance(component, NoiseSchedule):
@@ -93,7 +114,10 @@ class Bundle(BundleFolder):
             else:
                 _save(component, place, dtype)
                 index[name] = [type(component).__module__.split(".")[0], _class_name(component)]
-        index["fdream"] = {**information, "schema": SCHEMA}
+        stated = {key: value for key, value in information.items() if key != "elsewhere"}
+        index["fdream"] = {**stated, "schema": SCHEMA}
+        if elsewhere:
+            index["fdream"]["elsewhere"] = elsewhere
         (partial / INDEX_NAME).write_text(
             json.dumps(index, indent=1, sort_keys=True) + "\n", encoding="utf-8"
         )
@@ -105,6 +129,11 @@ class Bundle(BundleFolder):
         partial.rename(folder)
         if retired.exists():
             shutil.rmtree(retired)
+
+    def carried(self, name: str) -> Path | Reference:
+        """Return a component as ``write`` takes it for another bundle: its folder, or its place."""
+        place = self.elsewhere.get(name)
+        return self.folder(name) if place is None else Reference(place, self.class_of(name))
 
     def load(self, name: str) -> Any:
         """Load one component.
@@ -150,7 +179,8 @@ def _hide_progress() -> None:
 
 
 def _save(component: Any, place: Path, dtype: torch.dtype | None) -> None:
-    if isinstance(component, nn.Module):
+    # An adapter knows its base, which is no part of it and must not be copied.
+    if isinstance(component, nn.Module) and not isinstance(component, SpatialAdapter):
         _hide_progress()
         # A copy: casting in place would change the weights that are still being trained.
         # torch documents `to(memory_format=...)` alone, its annotations do not know it.

@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from fdream.core.errors import WeightsError
 from fdream.core.sizes import Size
 from fdream.models.component_files import json_object, num_elements, weight_files
+from fdream.models.weight_places import Place
 
 SCHEMA: Final = 1
 INDEX_NAME: Final = "model_index.json"
@@ -149,6 +150,14 @@ class BundleFolder:
         """Return the class that the index names for a component."""
         return str(self.index[name][1])
 
+    def config(self, name: str) -> dict[str, Any]:
+        """Return a component's configuration, without loading it.
+
+        Raises:
+            WeightsError: it has none, or one that cannot be read.
+        """
+        return json_object(self.folder(name) / "config.json", self._place(name))
+
     def folder(self, name: str) -> Path:
         """Return a component's subfolder.
 
@@ -161,7 +170,14 @@ class BundleFolder:
                 f"bundle {self.path.name!r} has no {name!r} (it holds {held}); train that stage or "
                 "choose another bundle."
             )
-        return self.path / name
+        place = self.elsewhere.get(name)
+        return self.path / name if place is None else place.find()
+
+    @cached_property
+    def elsewhere(self) -> Mapping[str, Place]:
+        """Components that lie in another model's folder, as those of a large base do."""
+        table = self.information.get("elsewhere", {})
+        return {name: Place(*where) for name, where in table.items()}
 
     @cached_property
     def hash(self) -> str:
@@ -172,9 +188,10 @@ class BundleFolder:
         """Return the sha256 over names and bytes of some components' files, hexadecimal."""
         digest = hashlib.sha256()
         for name in names:
-            for file in sorted(self.folder(name).rglob("*")):
+            folder = self.folder(name)
+            for file in sorted(folder.rglob("*")):
                 if file.is_file():
-                    digest.update(f"{file.relative_to(self.path).as_posix()}\0".encode())
+                    digest.update(f"{name}/{file.relative_to(folder).as_posix()}\0".encode())
                     with file.open("rb") as stream:
                         digest.update(hashlib.file_digest(stream, "sha256").digest())
         return digest.hexdigest()
@@ -259,6 +276,12 @@ def _check_index(index: Mapping[str, Any], place: str) -> None:
             f"bundle {place!r}: schema {schema}, and this fdream reads up to {SCHEMA}; update with "
             "pip install -U fdream."
         )
+    elsewhere = table.get("elsewhere", {}) if isinstance(table, dict) else {}
+    if not isinstance(elsewhere, dict) or not all(map(_is_place, elsewhere.values())):
+        raise WeightsError(
+            f"bundle {place!r}: {INDEX_NAME} gives fdream.elsewhere as {str(elsewhere)[:80]}, not "
+            "as [model, subfolder] for each component; fetch it again."
+        )
     for name, value in index.items():
         if not isinstance(value, list):
             continue
@@ -273,6 +296,13 @@ def _check_index(index: Mapping[str, Any], place: str) -> None:
                 f"bundle {place!r}: {INDEX_NAME} gives {name!r} as {str(value)[:80]}, not as "
                 "[library, class]; fetch it again."
             )
+
+
+def _is_place(value: object) -> bool:
+    """Whether a value is [model, subfolder], the subfolder a plain name or nothing."""
+    if not isinstance(value, list) or [type(part) for part in value] != [str, str]:
+        return False
+    return not value[1] or _COMPONENT_NAME.fullmatch(value[1]) is not None
 
 
 def _short_text(value: object) -> str | None:

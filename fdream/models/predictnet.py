@@ -15,7 +15,7 @@ from fdream.core.errors import RecipeError
 from fdream.models.conditions import FlowTarget, Prediction
 from fdream.models.flow_ops import flow_loss, flow_rms
 from fdream.models.motion_modules import MotionModules
-from fdream.models.processes import batch_average
+from fdream.models.processes import batch_total
 
 
 class PredictNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -70,8 +70,8 @@ class PredictNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 more, so that the unit stands still.
         """
         moving = (flow.abs().sum(dim=1) > 0).sum()
-        self.flow_square_sum += batch_average(flow_rms(flow).square() * moving)
-        self.flow_count += batch_average(moving.float())
+        self.flow_square_sum += batch_total(flow_rms(flow).square() * moving)
+        self.flow_count += batch_total(moving)
         if self.flow_square_sum > 0:
             self.flow_rms.copy_((self.flow_square_sum / self.flow_count).sqrt())
 

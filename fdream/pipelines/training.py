@@ -14,19 +14,13 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from fdream.core import launch
-from fdream.core.errors import RecipeError, WeightsError
+from fdream.core.errors import RecipeError
 from fdream.core.recipe import Recipe
 from fdream.core.recipe_io import LoadedRecipe, Problem, problems_in, read_toml
-from fdream.models.bundle import Bundle
-from fdream.stages import registry
+from fdream.pipelines.assembly import OBJECTIVES, build_objective
 from fdream.training.checkpoints import complete
 from fdream.training.loop import TrainingLoop
-from fdream.training.objective import Objective
-from fdream.training.objectives.autoencoder import AutoencoderObjective
-from fdream.training.objectives.contrastive import ContrastiveObjective
-from fdream.training.objectives.image import ImageObjective
-from fdream.training.objectives.video import VideoObjective
-from fdream.training.pictures import ClipSource, SpriteWorldOptions, StillSource
+from fdream.training.pictures import SpriteWorldOptions
 from fdream.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -34,20 +28,13 @@ if TYPE_CHECKING:
     from fdream.core.report import Reporter
     from fdream.training.checkpoints import Progress
 
-_OBJECTIVES: dict[str, type[Objective]] = {
-    "autoencoder": AutoencoderObjective,
-    "contrastive": ContrastiveObjective,
-    "image": ImageObjective,
-    "video": VideoObjective,
-}
-
 
 def check_recipe(recipe: Recipe) -> Iterable[Problem]:
     """Find what a recipe's free tables get wrong, before anything is rendered or loaded."""
     if recipe.data.source != "spriteworld":
         yield Problem(("data", "source"), "the sources are: spriteworld", recipe.data.source)
     yield from _table_problems(SpriteWorldOptions, recipe.data.options, ("data", "options"))
-    options = _OBJECTIVES[recipe.train.objective].Options
+    options = OBJECTIVES[recipe.train.objective].Options
     yield from _table_problems(options, recipe.objective, ("objective",))
     generator = recipe.stages.generator.use
     if recipe.train.objective == "video" and generator not in ("pocket", "dreamer"):
@@ -116,39 +103,6 @@ def _ours(folder: RunFolder, loaded: LoadedRecipe, device: DeviceManager) -> Ite
     with folder.locked():
         _claim(folder, loaded, device)
         yield
-
-
-def build_objective(recipe: Recipe, device: DeviceManager) -> Objective:
-    """Join data, base bundle and stages to the objective a recipe names."""
-    data = SpriteWorldOptions.model_validate(recipe.data.options)
-    stills = StillSource(data, recipe.data.validation, recipe.run.seed)
-    base = None if recipe.train.init_from is None else _base(recipe.train.init_from)
-    kind = _OBJECTIVES[recipe.train.objective]
-    options: Any = kind.Options.model_validate(recipe.objective)
-    if kind is AutoencoderObjective:
-        return AutoencoderObjective(options, stills, device)
-    assert base is not None, "check_recipe asks for init_from"
-    if kind is ContrastiveObjective:
-        return ContrastiveObjective(options, stills, base, device)
-    if kind is ImageObjective:
-        return ImageObjective(options, stills, base, device)
-    choice = recipe.stages.supervisor
-    supervisor: Any = registry.build("supervisor", choice.use, choice.options, device=device)
-    clips = ClipSource(data, recipe.data.validation, recipe.run.seed)
-    recompute = recipe.train.gradient_checkpointing
-    return VideoObjective(
-        options, clips, base, supervisor, device, gradient_checkpointing=recompute
-    )
-
-
-def _base(init_from: str) -> Bundle:
-    try:
-        return Bundle.open(init_from)
-    except WeightsError as error:
-        raise WeightsError(
-            f"train.init_from: {error} If it is the run of an earlier stage, train that first: "
-            "`fdream recipes list` tells the order."
-        ) from error
 
 
 def _table_problems(

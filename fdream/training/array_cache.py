@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from fdream.core.report import Reporter
 
@@ -39,12 +40,25 @@ def cached_array(
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     path = base.with_name(f"{base.name}-{name}.npy")
     if not path.is_file():
+        with FileLock(f"{path}.lock"):  # of several processes one computes, the others wait
+            _compute(path, base.name, rows, compute, reporter)
+    return np.load(path, mmap_mode="r")
+
+
+def _compute(
+    path: Path,
+    name: str,
+    rows: int,
+    compute: Callable[[range], np.ndarray],
+    reporter: Reporter,
+) -> None:
+    if not path.is_file():
         partial = path.with_suffix(".partial")
         first = compute(range(1))
         array = np.lib.format.open_memmap(
             partial, mode="w+", dtype=first.dtype, shape=(rows, *first.shape[1:])
         )
-        with reporter.progress(rows, base.name) as bar:
+        with reporter.progress(rows, name) as bar:
             for start in range(0, rows, _CHUNK):
                 chunk = range(start, min(start + _CHUNK, rows))
                 array[chunk.start : chunk.stop] = compute(chunk)
@@ -52,4 +66,3 @@ def cached_array(
         array.flush()
         del array
         partial.rename(path)
-    return np.load(path, mmap_mode="r")

@@ -276,18 +276,20 @@ def _restore_optimizer(
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value
     current = optimizer.state_dict()
-    expected = sum(len(group["params"]) for group in current["param_groups"])
-    if state and len(state) != expected:
-        raise WeightsError(
-            f"optimizer state for {len(state)} parameters, the recipe trains {expected}: use "
-            "another run folder."
-        )
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for number, entry in state.items():
-        parameter = parameters[number].detach()
+        # A parameter that has had no gradient yet has no state, so that there may be fewer.
+        fits = number < len(parameters)
+        parameter = parameters[number].detach() if fits else torch.empty(0)
         for key, value in entry.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim:
-                # The fused kernels read parameter and state element by element in memory: a state
-                # in another layout than its parameter would be paired with the wrong weights.
-                entry[key] = torch.empty_like(parameter).copy_(value)
+            if not isinstance(value, Tensor) or not value.ndim:
+                continue
+            if value.shape != parameter.shape:
+                raise WeightsError(
+                    f"optimizer state {number}.{key} is {tuple(value.shape)}, the recipe's "
+                    f"parameter {tuple(parameter.shape)}: use another run folder."
+                )
+            # The fused kernels read parameter and state element by element in memory: a state in
+            # another layout than its parameter would be paired with the wrong weights.
+            entry[key] = torch.empty_like(parameter).copy_(value)
     optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})

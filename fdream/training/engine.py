@@ -8,8 +8,7 @@ then means the same training on one GPU and on four.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -175,12 +174,6 @@ class Engine:
         found: list[Any] = [None] * self.share.count
         torch.distributed.all_gather_object(found, items)
         return [item for part in found for item in part]
-
-    @contextmanager
-    def main_first(self) -> Iterator[None]:
-        """Let the main process go through the block before the others do."""
-        with self._accelerator.main_process_first():
-            yield
 
     def wait(self) -> None:
         """Wait for all processes."""

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +22,7 @@ from fdream.training.checkpoints import Progress
 from fdream.training.engine import Engine, EngineOptions
 from fdream.training.keeper import Keeper
 from fdream.training.objective import Batch, Objective
-from fdream.training.optim import WeightAverage, build_optimizer, learning_rate
+from fdream.training.optim import FACTOR, WeightAverage, build_optimizer, learning_rate
 from fdream.training.run_folder import RunFolder
 from fdream.training.stopping import Stopped, listening
 from fdream.training.watcher import Watcher
@@ -66,6 +66,7 @@ class Session:
         seconds: spent training by this process' clock, earlier sessions included.
         last_save: when, by the monotonic clock.
         overflows: steps in a row that float16 lost.
+        probed: figures that wait for the next row of the log.
     """
 
     engine: Engine
@@ -78,6 +79,7 @@ class Session:
     seconds: float
     last_save: float
     overflows: int = 0
+    probed: dict[str, float] = field(default_factory=dict)
 
 
 class TrainingLoop:
@@ -128,8 +130,7 @@ class TrainingLoop:
         try:
             self._check_share(engine.share.count)
             self.folder.make()
-            with engine.main_first():
-                self.objective.prepare(self.folder.cache, self.reporter)
+            self.objective.prepare(self.folder.cache, engine.share, self.reporter)
             with (
                 self.device.guard(),
                 self.device.deterministic(self.table.deterministic),
@@ -161,7 +162,7 @@ class TrainingLoop:
             # Before the optimizer: its state takes the layout of the parameters it is built on.
             if table.channels_last:
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = build_optimizer(modules.values(), table)
+        self.optimizer = build_optimizer(modules, table, self.objective.groups)
         self.average = WeightAverage(modules, table.ema_decay)
         keeper = Keeper(self.objective, self.folder, self.optimizer, self.average, engine)
         progress = keeper.resume(self.reporter)
@@ -208,7 +209,8 @@ class TrainingLoop:
                 progress.samples += table.batch_size * table.accumulate
                 bar.update(1, **figures)
                 if progress.step % table.log_every == 0:
-                    bar.row(watcher.log_step(figures))
+                    bar.row(watcher.log_step(figures | session.probed))
+                    session.probed.clear()
                 if asked.stop or asked.save or progress.step % table.save_every == 0:
                     session.keeper.save(progress)
                     session.last_save = time.monotonic()
@@ -238,11 +240,13 @@ class TrainingLoop:
         table, engine, progress = self.table, session.engine, session.progress
         rate = learning_rate(table, progress.step, self._done(progress))
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group[FACTOR]
         # Whatever a layer draws, dropout say, is then a function of the step too.
         torch.manual_seed(self.seed * 1_000_003 + progress.step * engine.share.count)
         total: dict[str, Tensor] = {}
         batches = session.batches.take(progress.step)
+        if table.probe_every and progress.step % table.probe_every == 0:
+            session.probed |= self._probe(session, batches[0])
         for batch in batches:
             with engine.accumulate(session.loss):
                 loss, figures = session.loss(batch.to(self.device.torch_device))
@@ -269,6 +273,17 @@ class TrainingLoop:
         session.optimizer.zero_grad(set_to_none=True)
         self.average.update()
         return {**agreed, "lr": rate}, asked
+
+    def _probe(self, session: Session, batch: Batch) -> dict[str, float]:
+        """Ask for the dear figures; nothing is learned and nothing remembered of it."""
+        modules = self.objective.modules.values()
+        for module in modules:
+            module.eval()
+        with self.device.autocast(), torch.compiler.set_stance("force_eager"):
+            found = self.objective.probe(batch.to(self.device.torch_device))
+        for module in modules:
+            module.train()
+        return session.engine.agree(found) if found else {}
 
     def _trained(self) -> list[Tensor]:
         return [

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -51,10 +51,40 @@ class Batch:
 
     def to(self, device: torch.device) -> Self:
         """Return the same with its tensors on a device."""
-        return _sent(self, device)
+        return sent(self, device)
 
 
 BatchT = TypeVar("BatchT", bound=Batch)
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnClip:
+    """A video drawn to be looked at.
+
+    Attributes:
+        caption: what it should show.
+        frames: uint8 (F, H, W, 3).
+        fps: frames per second.
+    """
+
+    caption: str
+    frames: np.ndarray
+    fps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What the current weights do, to be looked at.
+
+    Attributes:
+        sheet: one picture, uint8 (H, W, 3).
+        clips: videos, where videos are drawn.
+        figures: what can be measured on them.
+    """
+
+    sheet: np.ndarray
+    clips: Sequence[DrawnClip] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 class Objective(ABC, Generic[BatchT]):
@@ -67,6 +97,8 @@ class Objective(ABC, Generic[BatchT]):
     Options: ClassVar[type[ObjectiveOptions]]
     splits: ClassVar[bool] = False
     """Whether the loss is a mean over samples, so that several processes may share a batch."""
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Names for parts of the model, as patterns of parameter names, for learning rates."""
     uneven: bool = False
     """Whether some steps leave some trained weights without a gradient."""
 
@@ -74,11 +106,15 @@ class Objective(ABC, Generic[BatchT]):
     """Trained modules by bundle component name; the loop optimises, averages and saves them."""
 
     @abstractmethod
-    def prepare(self, cache: Path, reporter: Reporter) -> None:
+    def prepare(self, cache: Path, share: Share, reporter: Reporter) -> None:
         """Do what is done once before step 0 and after a resume: render, encode, fit.
+
+        All processes do so at once: what is kept is locked while it is made, and read by the
+        others when it is whole.
 
         Args:
             cache: a folder of the run for what need not be computed again.
+            share: which part of shared work to begin with.
             reporter: where progress goes.
         """
 
@@ -115,8 +151,8 @@ class Objective(ABC, Generic[BatchT]):
         """Measure the current weights on held-out samples, the same ones and noise every time."""
 
     @abstractmethod
-    def sheet(self) -> np.ndarray:
-        """Draw what the current weights do, as one picture: uint8 (H, W, 3)."""
+    def drawing(self) -> Drawing:
+        """Draw what the current weights do."""
 
     @abstractmethod
     def components(self) -> Mapping[str, Any]:
@@ -126,17 +162,25 @@ class Objective(ABC, Generic[BatchT]):
         """Return modules that the run keeps beside its bundle: they serve training alone."""
         return {}
 
+    def troubles(self) -> dict[str, str]:
+        """Return samples that could not be read so far, by name, and why."""
+        return {}
+
     @abstractmethod
     def information(self) -> Mapping[str, Any]:
         """Return the ``fdream`` table of the bundle's ``model_index.json``."""
 
 
-def _sent(value: Any, device: torch.device) -> Any:
+def sent(value: Any, device: torch.device) -> Any:
     """Move the tensors of nested dataclasses; what is no tensor stays."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {key: sent(part, device) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(sent(part, device) for part in value)
     if is_dataclass(value) and not isinstance(value, type):
         return replace(
-            value, **{f.name: _sent(getattr(value, f.name), device) for f in fields(value)}
+            value, **{f.name: sent(getattr(value, f.name), device) for f in fields(value)}
         )
     return value

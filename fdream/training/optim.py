@@ -3,42 +3,104 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from fdream.core.errors import RecipeError
 from fdream.core.recipe import TrainTable
 from fdream.training.muon import MATRIX, Muon, is_matrix
 
+FACTOR: Final = "factor"
+"""Key of a parameter group: what the learning rate is multiplied by."""
 
-def build_optimizer(modules: Iterable[nn.Module], table: TrainTable) -> Optimizer:
+
+def build_optimizer(
+    modules: Mapping[str, nn.Module],
+    table: TrainTable,
+    groups: Mapping[str, Sequence[str]] | None = None,
+) -> Optimizer:
     """Build the recipe's optimizer over all parameters that want a gradient.
 
     Gains and biases do not decay. With ``muon``, AdamW still moves what is no large matrix.
+
+    Args:
+        modules: by component name.
+        table: the recipe's ``[train]`` table.
+        groups: named parts of the model, as patterns of parameter names.
+
+    Raises:
+        RecipeError: ``train.lr_factors`` names what is not there.
     """
+    factors = lr_factors(modules, table, groups or {})
+    decay, is_muon = table.weight_decay, table.optimizer == "muon"
+    # One factor at a time, so that without factors the groups are what they always were.
+    found: list[dict[str, Any]] = []
+    for factor in dict.fromkeys(factors.values()):
+        matrices: list[Tensor] = []
+        rest: list[Tensor] = []
+        for parameter, module in _trained(modules):
+            if factors[parameter] == factor:
+                (matrices if is_muon and is_matrix(module, parameter) else rest).append(parameter)
+        shared = {FACTOR: factor}
+        found += [
+            {"params": [p for p in rest if p.ndim > 1], "weight_decay": decay, **shared},
+            {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0, **shared},
+        ]
+        if is_muon:
+            found.append({"params": matrices, "weight_decay": decay, MATRIX: True, **shared})
+    found = [group for group in found if group["params"]]
+    if is_muon:
+        return Muon(found, lr=table.lr, betas=table.betas)
+    kinds = {p.device.type for group in found for p in group["params"]}
+    return AdamW(found, lr=table.lr, betas=table.betas, fused=kinds <= {"cpu", "cuda"})
+
+
+def lr_factors(
+    modules: Mapping[str, nn.Module], table: TrainTable, groups: Mapping[str, Sequence[str]]
+) -> dict[Tensor, float]:
+    """Return each trained parameter's part of the learning rate; what has none is held fixed.
+
+    A key of ``train.lr_factors`` is the name of a group or a component, or a pattern of parameter
+    names such as ``motion.layers.up_*``; the last key that fits decides.
+    """
+    names: dict[Tensor, list[str]] = {}
+    for component, module in modules.items():
+        for name, parameter in module.named_parameters(remove_duplicate=False):
+            if parameter.requires_grad:
+                names.setdefault(parameter, []).append(f"{component}.{name}")
+    factors = dict.fromkeys(names, 1.0)
+    for key, factor in table.lr_factors.items():
+        patterns = groups.get(key) or ((f"{key}.*",) if key in modules else (key,))
+        fitting = [p for p, all_names in names.items() if _fits(all_names, patterns)]
+        if not fitting:
+            known = ", ".join([*groups, *modules])
+            raise RecipeError(
+                f"train.lr_factors.{key}: no trained parameter is called so; known parts: {known}; "
+                "a pattern such as 'motion.layers.up_*' names parameters."
+            )
+        factors.update(dict.fromkeys(fitting, factor))
+    for weight, factor in factors.items():
+        weight.requires_grad_(factor > 0)
+    return {weight: factor for weight, factor in factors.items() if factor > 0}
+
+
+def _trained(modules: Mapping[str, nn.Module]) -> Iterator[tuple[Tensor, nn.Module]]:
+    """Every parameter that wants a gradient, once, with the first module that holds it."""
     seen: set[int] = set()
-    matrices: list[Tensor] = []
-    rest: list[Tensor] = []
-    for module in (inner for root in modules for inner in root.modules()):
+    for module in (inner for root in modules.values() for inner in root.modules()):
         for parameter in module.parameters(recurse=False):
-            # A tied parameter is met once for each of its modules.
             if parameter.requires_grad and id(parameter) not in seen:
                 seen.add(id(parameter))
-                chosen = table.optimizer == "muon" and is_matrix(module, parameter)
-                (matrices if chosen else rest).append(parameter)
-    decay = table.weight_decay
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in rest if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if table.optimizer == "muon":
-        groups.append({"params": matrices, "weight_decay": decay, MATRIX: True})
-        return Muon([g for g in groups if g["params"]], lr=table.lr, betas=table.betas)
-    fused = all(p.device.type in ("cpu", "cuda") for p in rest)
-    return AdamW([g for g in groups if g["params"]], lr=table.lr, betas=table.betas, fused=fused)
+                yield parameter, module
+
+
+def _fits(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
 def learning_rate(table: TrainTable, step: int, done: float) -> float:

@@ -108,9 +108,9 @@ class ClipSource(_Source):
         """Return the first frame of training clip number ``index``: uint8 (H, W, 3)."""
         return self._train.still(self._first_seed + index, 0).frame
 
-    def held_out(self) -> list[Clip]:
-        """Return clips whose (object, scene, motion) was never trained."""
-        return [self._held_out.clip(HELD_OUT_SEED + k) for k in range(self.validation)]
+    def held_out(self, stride: int = 1) -> list[Clip]:
+        """Return clips whose (object, scene, motion) was never trained, frames as in ``draw``."""
+        return [self._held_out.clip(HELD_OUT_SEED + k, stride) for k in range(self.validation)]
 
 
 def contact_sheet(rows: Sequence[Tensor]) -> np.ndarray:

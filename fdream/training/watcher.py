@@ -65,10 +65,10 @@ class Watcher:
     def draw(self) -> None:
         """Draw what the averaged weights do."""
         with self._keeper.averaged():
-            sheet = self._objective.sheet()
+            drawing = self._objective.drawing()
         if self._engine.is_main:
             path = self._folder.sheets / f"step-{self._progress.step:08d}.png"
-            Image.fromarray(sheet).save(path)
+            Image.fromarray(drawing.sheet).save(path)
 
     def _log(self, figures: Mapping[str, float]) -> dict[str, float]:
         progress = self._progress

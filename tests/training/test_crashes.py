@@ -116,7 +116,8 @@ def test_two_processes_learn_what_one_learns(base: Path, alone: Path, tmp_path: 
             assert two[step][key] == pytest.approx(row[key], rel=1e-5, abs=1e-7), (step, key)
     ours, theirs = weights(alone), weights(tmp_path / "two")
     # Adam turns rounding in gradients near zero into steps of full length, 2e-5 at most here.
-    assert all(torch.allclose(ours[key], theirs[key], atol=1e-4) for key in ours)
+    for key, value in ours.items():
+        torch.testing.assert_close(theirs[key], value, atol=1e-4, rtol=1e-5, msg=key)
 
 
 def test_accelerate_launches_it_too(base: Path, alone: Path, tmp_path: Path) -> None:

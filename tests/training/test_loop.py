@@ -113,7 +113,7 @@ def test_half_precision_trains_float32_weights(tmp_path: Path) -> None:
 
 def test_training_lowers_the_held_out_error(tmp_path: Path) -> None:
     objective = tiny_autoencoder()
-    objective.prepare(tmp_path, SilentReporter())
+    objective.prepare(tmp_path, Share(), SilentReporter())
     with torch.no_grad():
         before = objective.validate()["psnr"]
     loop(tmp_path, steps=150, objective=objective, lr=3e-3, ema_decay=0.9, save_every=1000).run()

@@ -60,7 +60,7 @@ def test_orthogonalized_matrices_have_singular_values_near_one(
 
 def test_large_weights_of_layers_are_muons_and_all_else_is_adamws() -> None:
     network = small_network()
-    optimizer = build_optimizer([network], TrainTable(optimizer="muon"))
+    optimizer = build_optimizer({"net": network}, TrainTable(optimizer="muon"))
     matrices = [p for group in optimizer.param_groups if group[MATRIX] for p in group["params"]]
     assert {id(p) for p in matrices} == {id(network[2].weight), id(network[5].weight)}
     everything = [p for group in optimizer.param_groups for p in group["params"]]
@@ -70,7 +70,9 @@ def test_large_weights_of_layers_are_muons_and_all_else_is_adamws() -> None:
 
 def test_its_step_has_the_size_of_adamws() -> None:
     network = small_network()
-    optimizer = build_optimizer([network], TrainTable(optimizer="muon", lr=1e-2, weight_decay=0.0))
+    optimizer = build_optimizer(
+        {"net": network}, TrainTable(optimizer="muon", lr=1e-2, weight_decay=0.0)
+    )
     before = network[2].weight.detach().clone()
     learn(network, optimizer, 1)
     moved = (network[2].weight.detach() - before).square().mean().sqrt().item()
@@ -92,7 +94,7 @@ def test_what_is_no_matrix_moves_exactly_as_under_adamw() -> None:
 
 def test_it_learns() -> None:
     network = small_network()
-    optimizer = build_optimizer([network], TrainTable(optimizer="muon", lr=3e-3))
+    optimizer = build_optimizer({"net": network}, TrainTable(optimizer="muon", lr=3e-3))
     first = learn(network, optimizer, 1)
     assert learn(network, optimizer, 80, first=1) < 0.3 * first
 
@@ -103,7 +105,7 @@ def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(tmp_path: Path, channels_
         network = small_network()
         if channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return network, build_optimizer([network], TrainTable(optimizer="muon"))
+        return network, build_optimizer({"net": network}, TrainTable(optimizer="muon"))
 
     whole, optimizer = begin()
     learn(whole, optimizer, 6)

@@ -16,6 +16,7 @@ from fdream.data.spriteworld.chance import Chance
 from fdream.data.spriteworld.scenes import SCENES
 from fdream.models.bundle import Bundle
 from fdream.stages import registry
+from fdream.training.clips.sprites import SpriteClips
 from fdream.training.loop import TrainingLoop
 from fdream.training.objective import Batch, Objective, Share
 from fdream.training.objectives.autoencoder import AutoencoderObjective, AutoencoderOptions
@@ -25,7 +26,8 @@ from fdream.training.objectives.contrastive import (
     ContrastiveOptions,
 )
 from fdream.training.objectives.image import ImageObjective, ImageOptions, partial_caption
-from fdream.training.objectives.video import VideoObjective, VideoOptions
+from fdream.training.objectives.video import VideoObjective
+from fdream.training.objectives.video_options import VideoOptions
 from fdream.training.pictures import (
     ClipSource,
     SpriteWorldOptions,
@@ -48,7 +50,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     vae = AutoencoderObjective(
         AutoencoderOptions(width=8, depth=1, latent_channels=4, fit_pictures=16), STILLS, CPU
     )
-    vae.prepare(folder, SilentReporter())
+    vae.prepare(folder, Share(), SilentReporter())
     Bundle.write(folder / "vae", vae.components(), vae.information())
     pair = tiny_pair(Bundle.open(folder / "vae"))
     Bundle.write(folder / "clip", pair.components(), pair.information())
@@ -66,7 +68,7 @@ def tiny_image(base: Bundle, cache: Path) -> ImageObjective:
     torch.manual_seed(0)
     options = ImageOptions(channels=(16, 32), layers=1, heads=2, stills=12, sheet_steps=2)
     objective = ImageObjective(options, STILLS, base, CPU)
-    objective.prepare(cache, SilentReporter())
+    objective.prepare(cache, Share(), SilentReporter())
     return objective
 
 
@@ -102,7 +104,7 @@ def test_the_loss_is_lower_for_matching_pairs() -> None:
 def test_the_pair_learns_and_both_encoders_hear_it(base: Bundle) -> None:
     torch.manual_seed(0)
     pair = tiny_pair(base)
-    pair.prepare(Path(), SilentReporter())
+    pair.prepare(Path(), Share(), SilentReporter())
     parameters = [p for module in pair.modules.values() for p in module.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=3e-3)
     losses = []
@@ -162,7 +164,7 @@ def tiny_video(base: Bundle, folder: Path, supervisor: str = "truth") -> VideoOb
     }
     return VideoObjective(
         VideoOptions(clips=6, frames=4, motion=motion, motion_text_layers=1, sheet_steps=2),
-        ClipSource(STILLS.options, validation=2),
+        SpriteClips(ClipSource(STILLS.options, validation=2), 6, 4),
         Bundle.open(folder / "image"),
         registry.build("supervisor", supervisor, {}, device=device),
         device,
@@ -174,7 +176,7 @@ def test_the_video_objective_moves_motion_and_leaves_space_alone(
 ) -> None:
     objective = tiny_video(base, tmp_path)
     spatial = {k: v.clone() for k, v in objective.network.spatial.state_dict().items()}
-    start = {k: v.clone() for k, v in objective.motion.state_dict().items()}
+    start = {k: v.clone() for k, v in objective.model.motion.state_dict().items()}
     run = RunFolder(tmp_path / "run")
     table = TABLE.model_copy(update={"objective": "video", "batch_size": 2, "steps": 5})
     TrainingLoop(objective, table, run, 0, SilentReporter(), CPU).run()
@@ -189,28 +191,30 @@ def test_the_video_objective_moves_motion_and_leaves_space_alone(
 
 
 def test_the_supervisor_teaches_the_flow_it_is_asked_for(base: Bundle, tmp_path: Path) -> None:
-    exact = tiny_video(base, tmp_path / "exact")
-    blind = tiny_video(base, tmp_path / "blind", supervisor="none")
-    rows = range(4)
-    clip = exact.clips.draw(2)
-    taught = exact._flow_rows(rows)[2, :2]
+    flows = []
+    for supervisor in ("truth", "none"):
+        objective = tiny_video(base, tmp_path / supervisor, supervisor)
+        objective.prepare(tmp_path / supervisor, Share(), SilentReporter())
+        flows.append(objective.clips.flow)
+    clip = objective.clips.source.draw(2)
+    taught = flows[0][2, :2]
     mean = torch.from_numpy(clip.flow).mean((1, 2)).T
     torch.testing.assert_close(
         torch.from_numpy(taught).float().mean((2, 3)), mean, atol=0.02, rtol=0.02
     )
-    assert (blind._flow_rows(rows) == 0).all()
+    assert (flows[1] == 0).all()
 
 
 def test_recomputing_in_backward_changes_no_gradient(base: Bundle, tmp_path: Path) -> None:
     objective = tiny_video(base, tmp_path)
-    objective.prepare(tmp_path, SilentReporter())
+    objective.prepare(tmp_path, Share(), SilentReporter())
     gradients = []
     for recompute in (False, True):
         objective.network.gradient_checkpointing = recompute
-        objective.motion.zero_grad()
+        objective.model.motion.zero_grad()
         objective.loss(draw(objective, 0, 2, seed=0))[0].backward()
         gradients.append(
-            [p.grad.clone() for p in objective.motion.parameters() if p.grad is not None]
+            [p.grad.clone() for p in objective.model.motion.parameters() if p.grad is not None]
         )
     assert gradients[0]
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))

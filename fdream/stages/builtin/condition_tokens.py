@@ -7,6 +7,7 @@ bundle says so under ``fdream.encoders`` of its index.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,35 @@ def encode_text(
         input_ids=ids, attention_mask=mask if conventions.mask_padding else None
     ).last_hidden_state
     return hidden
+
+
+def encode_text_pair(
+    tokenizers: Sequence[PreTrainedTokenizerFast],
+    encoders: Sequence[Any],
+    captions: list[str],
+    device: DeviceManager,
+) -> tuple[Tensor, Tensor]:
+    """Encode captions with the two CLIP text encoders of SDXL.
+
+    Args:
+        tokenizers: of the encoders.
+        encoders: on the device; the second has a projection.
+        captions: B texts.
+        device: where the encoders are.
+
+    Returns:
+        (B, L, D1 + D2), the last hidden states but one, and (B, P), the pooled projection.
+
+    Source: Podell et al., arXiv 2307.01952, as diffusers' pipeline has it: padding is encoded.
+    """
+    hidden, pooled = [], None
+    for tokenizer, encoder in zip(tokenizers, encoders, strict=True):
+        ids, _ = _tokens(tokenizer, captions, device)
+        answer = encoder(input_ids=ids, output_hidden_states=True)
+        hidden.append(answer.hidden_states[-2])
+        pooled = answer[0]
+    assert pooled is not None
+    return torch.cat(hidden, dim=-1), pooled
 
 
 def encode_motion_text(

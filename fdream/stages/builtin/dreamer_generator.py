@@ -21,12 +21,14 @@ from fdream.models.conditions import Prediction, VideoCondition
 from fdream.models.factorized_unet import FactorizedUNet
 from fdream.models.latents import decode_latents, encode_latents, latent_downscale
 from fdream.models.noise_schedule import NoiseSchedule
+from fdream.models.spatial_adapter import SpatialAdapter
 from fdream.stages.builtin.bundles import bundle_provenance, open_bundle
 from fdream.stages.builtin.condition_tokens import (
     Conventions,
     encode_motion_text,
     encode_picture,
     encode_text,
+    encode_text_pair,
     unknown_words,
 )
 from fdream.stages.builtin.pixels import refuse_size, to_uint8, to_unit
@@ -35,6 +37,7 @@ from fdream.stages.interfaces import SampleOptions, TrainableGenerator
 
 if TYPE_CHECKING:
     import numpy as np
+    from diffusers import UNet2DConditionModel
     from numpy.typing import NDArray
 
     from fdream.core.device import DeviceManager
@@ -74,7 +77,7 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
         generator = cls.__new__(cls)
         nn.Module.__init__(generator)
         generator._open(bundle, device)
-        generator.add_module(_NETWORK, FactorizedUNet(bundle.load("unet"), motion))
+        generator.add_module(_NETWORK, FactorizedUNet(generator._load_spatial(), motion))
         return generator
 
     def _open(self, bundle: Bundle, device: DeviceManager) -> None:
@@ -83,6 +86,10 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
         self._defaults = bundle.defaults("generator")
         self._conventions = Conventions.of(bundle)
         self._tokenizers: dict[str, Any] = {}
+        self.spatial_lora: SpatialAdapter | None = None
+        # What is encoded in training is kept, and float16 overflows in some autoencoders.
+        exact = device.training or device.dtype == torch.float16
+        self._coder_device = replace(device, dtype=torch.float32) if exact else device
         self.default_frames = self._defaults.frames
         self.default_fps = self._defaults.fps
         self.default_size = self._defaults.size
@@ -99,12 +106,23 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
         if _NETWORK not in self._modules:
             # What is loaded inside an inference context could never take part in training.
             with torch.inference_mode(False):
-                unet, motion = self._bundle.load("unet"), self._bundle.load("motion")
+                unet, motion = self._load_spatial(), self._bundle.load("motion")
                 motion.check_base(unet, self._bundle.load("scheduler"))
                 self.add_module(_NETWORK, FactorizedUNet(unet, motion).eval())
         found = self._modules[_NETWORK]
         assert isinstance(found, FactorizedUNet)
         return found
+
+    def _load_spatial(self) -> UNet2DConditionModel:
+        """The base, with the low-rank change that was trained along with the motion, if any."""
+        unet: UNet2DConditionModel = self._bundle.load("unet")
+        if self._bundle.has("spatial_lora"):
+            adapter = SpatialAdapter.from_pretrained(
+                str(self._bundle.folder("spatial_lora")), unet, "lora"
+            )
+            # Not a submodule: its weights are the base's already.
+            self.__dict__["spatial_lora"] = adapter
+        return unet
 
     def check(self, options: SampleOptions) -> None:
         """Refuse a scheduler or a number of steps that the bundle's schedule cannot take."""
@@ -139,7 +157,8 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
             unconditional = None
             if guidance != 1:
                 negative = [CaptionPair(options.negative, options.negative)] * len(captions)
-                other = replace(condition, **self.caption_tokens(negative), prepared=None)
+                tokens = self.caption_tokens(negative, (height, width))
+                other = replace(condition, **tokens, prepared=None)
                 other = network.motion.prepare(other, like=condition.prepared)
                 unconditional = self._network(other)
             grid = condition.first_latent.shape[-2:]
@@ -167,13 +186,13 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
 
     def encode(self, frames: Tensor) -> Tensor:
         """Encode frames (B, 3, F, H, W) in [-1, 1] to latents (B, C, F, h, w)."""
-        with self._device.borrow(self.part("vae")) as vae:
-            return encode_latents(vae, frames)
+        with self._coder_device.borrow(self.part("vae")) as vae:
+            return encode_latents(vae, self._coder_device.place(frames))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents (B, C, F, h, w) to frames (B, 3, F, H, W) in [-1, 1]."""
-        with self._device.borrow(self.part("vae")) as vae:
-            return decode_latents(vae, self._device.place(latents))
+        with self._coder_device.borrow(self.part("vae")) as vae:
+            return decode_latents(vae, self._coder_device.place(latents))
 
     def condition(
         self, first_frame: Tensor, captions: list[CaptionPair], fps: Tensor
@@ -189,24 +208,70 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
             first_latent=rearrange(latent, "b c 1 h w -> b c h w"),
             first_frame=first_frame,
             fps=fps,
-            **self.caption_tokens(captions),
+            **self.caption_tokens(captions, (first_frame.shape[-2], first_frame.shape[-1])),
         )
 
-    def caption_tokens(self, captions: list[CaptionPair]) -> dict[str, Any]:
-        """Encode both halves: ``text``, ``motion_text`` and ``motion_mask`` of a condition."""
+    def caption_tokens(self, captions: list[CaptionPair], size: tuple[int, int]) -> dict[str, Any]:
+        """Encode both halves: the fields of a condition that captions decide.
+
+        Args:
+            captions: B pairs.
+            size: (height, width) of the frames, which SDXL is told.
+        """
         appearance = [caption.appearance for caption in captions]
-        with self._device.borrow(self.part("text_encoder")) as encoder:
-            text = encode_text(
-                self._tokenizer("tokenizer"), encoder, appearance, self._device, self._conventions
-            )
+        return {**self.appearance_tokens(appearance, size), **self.motion_tokens(captions)}
+
+    def motion_tokens(self, captions: list[CaptionPair]) -> dict[str, Any]:
+        """Encode the motion halves: ``motion_text`` and ``motion_mask``, where they are read."""
         if self.network.motion.empty_motion is None:
-            return {"text": text}
+            return {}
         motion = [caption.motion for caption in captions]
         with self._device.borrow(self.part("motion_text_encoder")) as encoder:
             hidden, mask = encode_motion_text(
                 self._tokenizer("motion_tokenizer"), encoder, motion, self._device
             )
-        return {"text": text, "motion_text": hidden, "motion_mask": mask}
+        return {"motion_text": hidden, "motion_mask": mask}
+
+    def frozen_features(
+        self, first_frame: Tensor, captions: list[CaptionPair], *, motion_text: bool
+    ) -> dict[str, Any]:
+        """Encode what training need not encode again: fields of a condition, on the CPU.
+
+        Args:
+            first_frame: (B, 3, H, W) in [-1, 1].
+            captions: B pairs.
+            motion_text: whether the encoder of the motion caption is frozen too.
+        """
+        pictures = self._device.place(first_frame)
+        size = (first_frame.shape[-2], first_frame.shape[-1])
+        with self._device.autocast():
+            found = (
+                self.caption_tokens(captions, size)
+                if motion_text
+                else self.appearance_tokens([c.appearance for c in captions], size)
+            )
+            if self.network.motion.adapter is not None:
+                with self._device.borrow(self.part("image_encoder")) as encoder:
+                    found["image"] = encode_picture(encoder, pictures, self._conventions)
+        return _on_cpu(found)
+
+    def appearance_tokens(self, captions: list[str], size: tuple[int, int]) -> dict[str, Any]:
+        """Encode the appearance halves: ``text``, and ``added`` where the base pools them."""
+        first = self.part("text_encoder")
+        if not self._bundle.has("text_encoder_2"):
+            with self._device.borrow(first) as encoder:
+                tokenizer = self._tokenizer("tokenizer")
+                text = encode_text(tokenizer, encoder, captions, self._device, self._conventions)
+            return {"text": text}
+        tokenizers = [self._tokenizer(name) for name in ("tokenizer", "tokenizer_2")]
+        with self._device.borrow(first), self._device.borrow(self.part("text_encoder_2")) as second:
+            text, pooled = encode_text_pair(tokenizers, (first, second), captions, self._device)
+        # Original size, crop from the top left, and wanted size: a whole picture of this size.
+        times = torch.tensor([[*size, 0, 0, *size]], dtype=torch.float32, device=pooled.device)
+        return {
+            "text": text,
+            "added": {"text_embeds": pooled, "time_ids": times.expand(len(captions), -1)},
+        }
 
     def predict(self, noisy: Tensor, t: Tensor, condition: VideoCondition) -> Prediction:
         """Run the network once; see ``TrainableGenerator.predict``."""
@@ -241,3 +306,10 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
         if name not in self._tokenizers:
             self._tokenizers[name] = self._bundle.load(name)
         return self._tokenizers[name]
+
+
+def _on_cpu(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _on_cpu(value) if isinstance(value, dict) else value.cpu()
+        for key, value in fields.items()
+    }

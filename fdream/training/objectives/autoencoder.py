@@ -16,7 +16,7 @@ from fdream.core.device import DeviceManager
 from fdream.core.report import Reporter
 from fdream.models.patch_autoencoder import PatchAutoencoder
 from fdream.stages.builtin.pixels import to_unit
-from fdream.training.objective import Batch, Objective, ObjectiveOptions, Share
+from fdream.training.objective import Batch, Drawing, Objective, ObjectiveOptions, Share
 from fdream.training.pictures import StillSource, contact_sheet, psnr
 
 
@@ -72,7 +72,7 @@ class AutoencoderObjective(Objective[StillBatch]):
         )
         self.modules = {"vae": self.vae}
 
-    def prepare(self, cache: Path, reporter: Reporter) -> None:
+    def prepare(self, cache: Path, share: Share, reporter: Reporter) -> None:
         reporter.say("fitting the patches in closed form")
         self.vae.fit_patches(self._pictures(range(self.options.fit_pictures)))
         self.held_out = to_unit(self.stills.held_out_frames()).to(self.device.torch_device)
@@ -109,9 +109,9 @@ class AutoencoderObjective(Objective[StillBatch]):
         drawn = self.vae(self.held_out).clamp(-1, 1)
         return {"psnr": psnr(F.mse_loss(drawn, self.held_out)).item()}
 
-    def sheet(self) -> np.ndarray:
+    def drawing(self) -> Drawing:
         pictures = self.held_out[:8]
-        return contact_sheet([pictures, self.vae(pictures)])
+        return Drawing(contact_sheet([pictures, self.vae(pictures)]))
 
     def components(self) -> Mapping[str, Any]:
         return {"vae": self.vae}

@@ -33,7 +33,7 @@ from fdream.models.bundle import Bundle
 from fdream.models.word_tokenizer import word_tokenizer
 from fdream.stages.builtin.condition_tokens import Conventions, clip_pixels
 from fdream.stages.builtin.pixels import to_unit
-from fdream.training.objective import Batch, Objective, ObjectiveOptions, Share
+from fdream.training.objective import Batch, Drawing, Objective, ObjectiveOptions, Share
 from fdream.training.pictures import StillSource, contact_sheet
 
 
@@ -113,7 +113,7 @@ class ContrastiveObjective(Objective[PairBatch]):
             "agreement": self.agreement,
         }
 
-    def prepare(self, cache: Path, reporter: Reporter) -> None:
+    def prepare(self, cache: Path, share: Share, reporter: Reporter) -> None:
         self.held_out = self.stills.held_out()
 
     def draw(
@@ -149,11 +149,11 @@ class ContrastiveObjective(Objective[PairBatch]):
             "scene_matched": float((things[best, 1] == things[:, 1]).mean()),
         }
 
-    def sheet(self) -> np.ndarray:
+    def drawing(self) -> Drawing:
         captions = [still.pair.appearance for still in self.held_out[:8]]
         pictures = np.stack([s.frame for s in self.held_out])
         found = self._compare(captions, pictures).argmax(1).cpu()
-        return contact_sheet([to_unit(pictures[:8]), to_unit(pictures[found.numpy()])])
+        return Drawing(contact_sheet([to_unit(pictures[:8]), to_unit(pictures[found.numpy()])]))
 
     def components(self) -> Mapping[str, Any]:
         carried = {name: self.base.folder(name) for name in self.base.component_names}

@@ -31,7 +31,7 @@ from fdream.stages.builtin.dreamer_scheduler import DreamerSampler
 from fdream.stages.builtin.pixels import to_unit
 from fdream.stages.builtin.sampling import sample_latents
 from fdream.training.array_cache import cached_array
-from fdream.training.objective import Batch, Objective, ObjectiveOptions, Share
+from fdream.training.objective import Batch, Drawing, Objective, ObjectiveOptions, Share
 from fdream.training.pictures import StillSource, contact_sheet
 
 
@@ -87,7 +87,7 @@ class ImageObjective(Objective[LatentBatch]):
         self.unet.train()
         self.modules = {"unet": self.unet}
 
-    def prepare(self, cache: Path, reporter: Reporter) -> None:
+    def prepare(self, cache: Path, share: Share, reporter: Reporter) -> None:
         key = {
             "vae": self.base.hash_of("vae"),
             "stills": self.options.stills,
@@ -130,7 +130,7 @@ class ImageObjective(Objective[LatentBatch]):
         error = self._denoise(clean, self.held_out_captions, noise.to(here), t.to(here))
         return {"loss": error.item()}
 
-    def sheet(self) -> np.ndarray:
+    def drawing(self) -> Drawing:
         captions = self.held_out_captions[:16]
         noise = initial_noise(tuple(self.held_out_latents.shape[1:]), range(len(captions)))
         text, empty = self._text(captions), self._text([""] * len(captions))
@@ -144,7 +144,7 @@ class ImageObjective(Objective[LatentBatch]):
         )
         real = self.held_out_pictures[:16]
         drawn = self.vae.decode(self.device.place(latents)).float().cpu()
-        return contact_sheet([real[:8], drawn[:8], real[8:], drawn[8:]])
+        return Drawing(contact_sheet([real[:8], drawn[:8], real[8:], drawn[8:]]))
 
     def components(self) -> Mapping[str, Any]:
         carried = {name: self.base.folder(name) for name in self.base.component_names}

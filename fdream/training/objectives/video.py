@@ -1,21 +1,19 @@
-"""Train the video generator: only our motion modules move, the spatial network stays as it is.
+"""Train the video generator: motion moves, and as much of space as the recipe says.
 
 The loss is the denoising error in the base's own parametrisation on every frame, plus the flow loss
-of the supervisor. Clips are rendered and encoded once; each step takes them whole, or every other
-frame at half the frame rate, which shows a short clip the whole motion.
+of the supervisor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,307 +21,357 @@ from fdream.core.captions import CaptionPair
 from fdream.core.device import DeviceManager
 from fdream.core.report import Reporter
 from fdream.core.seeds import initial_noise
-from fdream.data.spriteworld.captions import article
-from fdream.data.spriteworld.chance import Chance
-from fdream.data.spriteworld.scenes import SCENES
-from fdream.data.spriteworld.world import Description
 from fdream.models.bundle import Bundle
-from fdream.models.conditions import FlowTarget, VideoSample
-from fdream.models.latents import latent_scaling
-from fdream.models.motion_modules import MotionModules
-from fdream.models.motion_text_encoder import fresh_motion_encoder
-from fdream.stages.builtin.dreamer_generator import DreamerGenerator
+from fdream.models.conditions import Prediction, VideoCondition, VideoSample
+from fdream.models.latents import latent_downscale
+from fdream.models.processes import batch_average
 from fdream.stages.builtin.pixels import to_unit
-from fdream.stages.interfaces import FlowSupervisor, SampleOptions
-from fdream.training.array_cache import cached_array
-from fdream.training.objective import Batch, Objective, ObjectiveOptions, Share
-from fdream.training.pictures import ClipSource, contact_sheet
+from fdream.stages.interfaces import FlowSupervisor
+from fdream.training.clips.dataset import ClipCoder, ClipDataset, Views
+from fdream.training.objective import Batch, Drawing, Objective, Share
+from fdream.training.objectives.video_drawing import draw_held_out
+from fdream.training.objectives.video_model import GROUPS, VideoModel
+from fdream.training.objectives.video_options import VideoOptions
 
-
-class VideoOptions(ObjectiveOptions):
-    clips: int = 6000
-    """Different clips; their latents and flow are computed once."""
-    frames: int = 8
-    """Frames of a training sample; taken from the clip with the stride that spans it."""
-    flow_weight: float = 0.1
-    text_dropout: float = 0.15
-    """Share of samples that lose both captions, so that guidance means something."""
-    image_dropout: float = 0.1
-    """Share of samples that lose their image tokens; the first frame's latent and pixels stay."""
-    density: str = "logit_normal(0.2,1.2)"
-    """Of t. Ours: a strong condition leaves motion to be decided at high noise."""
-    motion: dict[str, Any] = Field(default_factory=dict)
-    """Options of ``MotionModules`` by name."""
-    motion_text_layers: int = 2
-    sheet_steps: int = 15
-    sheet_guidance: float = 2.0
+_EMPTY = CaptionPair("", "")
 
 
 @dataclass(frozen=True)
 class ClipBatch(Batch):
-    """What a training step needs of its clips.
+    """What a training step needs of its clips, and what chance adds.
 
     Attributes:
-        latents: (B, C, F, h, w).
-        noise: like ``latents``, standard normal.
+        views: the clips.
+        noise: (B, C, F, h, w), standard normal; F is 1 for single frames.
         t: (B,) steps of the schedule.
-        first_frame: (B, 3, H, W) in [-1, 1].
-        target: flow and visibility on the latent grid, displacements in pixels of the frame.
-        pairs: one caption pair a clip.
-        fps: (B,).
         no_text: (B,) bool, true where the captions are dropped.
         no_image: (B,) bool, true where the image tokens are dropped.
+        frame: (B,), which frame of each clip is shown alone; None for whole clips.
+        domain: whether the domain adapter learns, alone.
+        first_noise: noise on the first frame's latent and pixels, where there is to be any.
     """
 
-    latents: Tensor
+    views: Views
     noise: Tensor
     t: Tensor
-    first_frame: Tensor
-    target: FlowTarget
-    pairs: list[CaptionPair]
-    fps: Tensor
     no_text: Tensor
     no_image: Tensor
+    frame: Tensor | None = None
+    domain: bool = False
+    first_noise: tuple[Tensor, Tensor] | None = None
 
 
 class VideoObjective(Objective[ClipBatch]):
-    """Denoise clips under their first frame and caption halves; hold features to the flow."""
+    """Denoise clips under their first frame and caption halves; hold features to the flow.
+
+    Args:
+        options: the recipe's ``[objective]`` table.
+        clips: the data.
+        base: a bundle with or without motion modules.
+        supervisor: teaches flow.
+        device: where it computes.
+        teacher: identifies the supervisor's targets, for caches; its class when not given.
+        gradient_checkpointing: compute layers again in backward, to save memory.
+    """
 
     Options = VideoOptions
     splits = True
+    groups = GROUPS
 
     def __init__(
         self,
         options: VideoOptions,
-        clips: ClipSource,
+        clips: ClipDataset,
         base: Bundle,
         supervisor: FlowSupervisor,
         device: DeviceManager,
         *,
+        teacher: str | None = None,
         gradient_checkpointing: bool = False,
     ) -> None:
         self.options = options
         self.clips = clips
         self.base = base
         self.device = device
-        self.motion = base.load("motion") if base.has("motion") else self._new_motion()
-        self.generator = DreamerGenerator.assemble(base, self.motion, device=device)
-        self.network = device.place(self.generator.network)
-        self.network.gradient_checkpointing = gradient_checkpointing
-        self._place_motion_text()
-        for name in ("vae", "text_encoder", "image_encoder"):
-            device.place(self.generator.part(name).requires_grad_(False))
-        self.vae: Any = self.generator.part("vae")
+        self.model = VideoModel(
+            options, base, device, gradient_checkpointing=gradient_checkpointing
+        )
+        self.generator = self.model.generator
+        self.network = self.model.network
+        self.modules = self.model.modules
         self.supervisor = supervisor
+        self._empty: dict[tuple[int, int], dict[str, Any]] = {}
+        self._teacher = teacher or type(supervisor).__name__
         spatial_widths = [self._width(block) for block in self.network.spatial.up_blocks[-2:]]
         supervisor.attach(spatial_widths, self.generator.schedule)
-        self.modules = {
-            "motion": self.motion.train(),
-            "motion_text_encoder": self.motion_text_encoder.train(),
-        }
         if isinstance(supervisor, nn.Module) and any(True for _ in supervisor.parameters()):
             self.modules["supervisor"] = supervisor.train()
+        single_frames = options.image_share > 0 or options.domain_adapter is not None
+        # A grid above the limit of the pixel look-up leaves its layers out.
+        self.uneven = single_frames or self.model.motion.config.pixel_aware
 
-    def prepare(self, cache: Path, reporter: Reporter) -> None:
-        options = self.options
-        key = {"vae": self.base.hash_of("vae"), "clips": options.clips, **self.clips.key()}
-        reporter.say(f"latents and flow of {options.clips} clips")
-        self.latents = cached_array(
-            cache / "clip-latents", key, options.clips, self._encode_rows, reporter
+    def prepare(self, cache: Path, share: Share, reporter: Reporter) -> None:
+        coder = ClipCoder(
+            encode=self._encode,
+            flow=self._flow,
+            features=self._features,
+            downscale=latent_downscale(self.model.vae),
+            channels=self.network.spatial.config.in_channels,
+            vae_key=self.base.hash_of("vae"),
+            teacher=self._teacher,
+            features_key=self._features_key(),
         )
-        teacher = type(self.supervisor).__name__
-        flow_key = {**key, "frames": options.frames, "stride": self._stride, "teacher": teacher}
-        self.flow = cached_array(
-            cache / "clip-flow", flow_key, options.clips, self._flow_rows, reporter
-        )
-        held_out = self.clips.held_out()
-        self.held_out = [(c.frames, CaptionPair(c.caption, c.pair.motion)) for c in held_out]
-        frames = np.stack([frames for frames, _ in self.held_out])
-        with torch.no_grad():
-            self.held_out_latents = torch.cat(
-                [self._encode(part) for part in np.array_split(frames, max(1, len(frames) // 8))]
-            )
+        self.clips.prepare(coder, cache, share, reporter)
+        self.held_out = self.clips.held_out()
 
     def draw(
         self, step: int, batch_size: int, share: Share, generator: torch.Generator
     ) -> ClipBatch:
-        options = self.options
-        rows = torch.randint(len(self.latents), (batch_size,), generator=generator).numpy()
-        mine = [int(row) for row in share.of(np.sort(rows))]
+        options, schedule = self.options, self.generator.schedule
+        domain = options.domain_adapter is not None and step < options.domain_adapter.batches
+        single = domain or (
+            options.image_share > 0 and torch.rand((), generator=generator) < options.image_share
+        )
+        views = self.clips.draw(step, batch_size, share, generator)
+        shape = self._latent_shape(views)
         drop = torch.rand(2, batch_size, generator=generator)
-        channels, _, *grid = self.latents.shape[1:]
-        noise = torch.randn(batch_size, channels, options.frames, *grid, generator=generator)
-        t = self.generator.schedule.sample_t(batch_size, generator, options.density)
-        packed = torch.from_numpy(self.flow[mine]).float()
+        noise_shape = (shape[0], 1 if single else shape[1], *shape[2:])
+        noise = torch.randn(batch_size, *noise_shape, generator=generator)
+        t = schedule.sample_t(batch_size, generator, options.density)
+        no_text, no_image = drop[0] < options.text_dropout, drop[1] < options.image_dropout
+        if options.both_dropout:
+            both = torch.rand(batch_size, generator=generator) < options.both_dropout
+            no_text, no_image = no_text | both, no_image | both
+        frame = None
+        if single:
+            frame = share.of(torch.randint(shape[1], (batch_size,), generator=generator))
+        first_noise = None
+        if options.time_noise and not single:
+            size = (batch_size, 3, *views.first_frame.shape[-2:])
+            level = self._time_noise(t, torch.randn(batch_size, generator=generator))
+            latent = torch.randn(batch_size, shape[0], *shape[2:], generator=generator)
+            pixels = torch.randn(size, generator=generator)
+            first_noise = (share.of(latent * level), share.of(pixels * level))
         return ClipBatch(
-            names=[f"clip {row}" for row in mine],
-            latents=self._strided(torch.from_numpy(self.latents[mine]).float()),
+            names=views.names,
+            views=views,
             noise=share.of(noise),
             t=share.of(t),
-            first_frame=to_unit(np.stack([self.clips.first_frame(row) for row in mine])),
-            target=FlowTarget(flow=packed[:, :2], visibility=packed[:, 2:]),
-            pairs=[
-                clip_caption(self.clips.words(row), Chance(f"clip/{row}/{step}")) for row in mine
-            ],
-            fps=torch.full((len(mine),), self.clips.options.fps / self._stride),
-            no_text=share.of(drop[0] < options.text_dropout),
-            no_image=share.of(drop[1] < options.image_dropout),
+            no_text=share.of(no_text),
+            no_image=share.of(no_image),
+            frame=frame,
+            domain=domain,
+            first_noise=first_noise,
         )
 
     def loss(self, batch: ClipBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.model.domain is not None:
+            # It learns alone, and is then a part of the scenery.
+            self.model.domain.requires_grad_(batch.domain)
         denoising, flow = self._errors(batch)
+        if batch.frame is not None:
+            return denoising, {"denoising_single": denoising}
         return denoising + self.options.flow_weight * flow, {"denoising": denoising, "flow": flow}
 
-    def _errors(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
-        """The denoising and the flow error of a batch, two scalars with graphs."""
-        condition = self.generator.condition(batch.first_frame, batch.pairs, batch.fps)
-        empty = self.generator.caption_tokens([CaptionPair("", "")])
-        condition = condition.drop_text(
-            batch.no_text, empty["text"], empty.get("motion_text"), empty.get("motion_mask")
-        ).drop_image(batch.no_image)
-        schedule = self.generator.schedule
-        noisy = schedule.add_noise(batch.latents, batch.noise, batch.t)
-        prediction = self.generator.predict(noisy, batch.t, condition)
-        wanted = schedule.target(batch.latents, batch.noise, batch.t)
-        denoising = F.mse_loss(prediction.output.float(), wanted)
-        return denoising, self.supervisor.loss(prediction, batch.target, batch.t)
+    def probe(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Return the length of the flow's gradient on motion, in lengths of the denoising one's."""
+        if batch.frame is not None or "supervisor" not in self.modules:
+            return {}
+        denoising, flow = self._errors(batch)
+        weights = [p for p in self.modules["motion"].parameters() if p.requires_grad]
+        lengths = [
+            _length(torch.autograd.grad(part, weights, retain_graph=keep, allow_unused=True))
+            for part, keep in ((denoising, True), (self.options.flow_weight * flow, False))
+        ]
+        return {"flow_ratio": lengths[1] / lengths[0].clamp(min=1e-12)}
 
     def compile(self) -> None:
         """Compile the video network: its base is not trained, but runs in every step."""
         self.network.compile()
 
     def validate(self) -> dict[str, float]:
-        total, parts, here = 0.0, max(1, len(self.held_out) // 8), self.device.torch_device
-        times = torch.linspace(20, self.generator.schedule.num_steps - 1, len(self.held_out)).long()
-        for rows in np.array_split(np.arange(len(self.held_out)), parts):
-            latents = self._strided(self.held_out_latents[rows])
-            t = times[rows].to(here)
-            noise = initial_noise(tuple(latents.shape[1:]), [int(r) for r in rows]).to(here)
-            first = to_unit(np.stack([self.held_out[r][0][0] for r in rows])).to(here)
-            fps = torch.full((len(rows),), self.clips.options.fps / self._stride, device=here)
-            condition = self.generator.condition(first, [self.held_out[r][1] for r in rows], fps)
-            schedule = self.generator.schedule
-            output = self.generator.predict(
-                schedule.add_noise(latents, noise, t), t, condition
-            ).output
-            error = F.mse_loss(output.float(), schedule.target(latents, noise, t))
-            total += error.item() * len(rows)
-        return {"loss": total / len(self.held_out)}
+        schedule, here = self.generator.schedule, self.device.torch_device
+        total = sum(len(part.views.names) for part in self.held_out)
+        times = torch.linspace(20, schedule.num_steps - 1, total).long()
+        errors, seen = 0.0, 0
+        for part in self.held_out:
+            views = part.views.to(here)
+            rows = range(seen, seen + len(views.names))
+            seen = rows.stop
+            assert views.latents is not None, "held-out clips are encoded"
+            t = times[rows.start : rows.stop].to(here)
+            noise = initial_noise(tuple(views.latents.shape[1:]), list(rows)).to(here)
+            noisy = schedule.add_noise(views.latents, noise, t)
+            output = self.generator.predict(noisy, t, self._condition(views, views.latents)).output
+            error = F.mse_loss(output.float(), schedule.target(views.latents, noise, t))
+            errors += error.item() * len(rows)
+        return {"loss": errors / total}
 
-    def sheet(self) -> np.ndarray:
-        shown = self.held_out[:6]
-        frames = np.stack([f[0] for f, _ in shown])
+    def drawing(self) -> Drawing:
         self.network.eval()
-        video = self.generator.animate(
-            frames,
-            [pair for _, pair in shown],
-            self.options.frames,
-            self.clips.options.fps / self._stride,
-            list(range(len(shown))),
-            SampleOptions(steps=self.options.sheet_steps, guidance=self.options.sheet_guidance),
-        )
-        rows: list[Tensor] = []
-        for (real, _), drawn in zip(shown, video, strict=True):
-            rows += [to_unit(real[:: self._stride]), to_unit(drawn)]
-        return contact_sheet(rows)
+        with self.model.as_drawn():
+            return draw_held_out(self.generator, self.held_out, self.options)
 
     def components(self) -> Mapping[str, Any]:
-        own = {"motion", "motion_text_encoder", "motion_tokenizer"}
-        carried = {
-            name: self.base.folder(name) for name in self.base.component_names if name not in own
-        }
-        return {
-            **carried,
-            "motion": self.motion,
-            "motion_text_encoder": self.motion_text_encoder,
-            "motion_tokenizer": self.base.load("tokenizer"),
-        }
+        return self.model.components()
 
     def beside(self) -> Mapping[str, nn.Module]:
-        return {"supervisor": self.modules["supervisor"]} if "supervisor" in self.modules else {}
+        kept = ("supervisor", "domain_adapter")
+        return {name: self.modules[name] for name in kept if name in self.modules}
 
     def information(self) -> Mapping[str, Any]:
         return {**self.base.information, "name": "video"}
 
-    @property
-    def _stride(self) -> int:
-        return max(1, self.clips.options.frames // self.options.frames)
+    def troubles(self) -> dict[str, str]:
+        return self.clips.troubles()
 
-    def _strided(self, video: Tensor) -> Tensor:
-        """Take a sample's frames from a whole clip (B, C, F, h, w)."""
-        return video[:, :, :: self._stride][:, :, : self.options.frames]
+    def _errors(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        """The denoising and the flow error of a batch, two scalars with graphs."""
+        views, schedule = batch.views, self.generator.schedule
+        latents = views.latents
+        if latents is None:
+            assert views.frames is not None, "views have frames or latents"
+            with torch.no_grad():
+                latents = self.generator.encode(views.frames).float()
+        if batch.frame is not None:
+            latents = latents[torch.arange(len(latents)), :, batch.frame][:, :, None]
+            condition = self._still_condition(views, latents)
+        else:
+            condition = self._condition(views, latents, batch.first_noise)
+            condition = condition.drop_image(batch.no_image)
+        condition = self._drop_text(condition, batch.no_text, views)
+        prediction = self.generator.predict(
+            schedule.add_noise(latents, batch.noise, batch.t), batch.t, condition
+        )
+        wanted = schedule.target(latents, batch.noise, batch.t)
+        denoising = _mean_square(prediction.output.float(), wanted, views.counts)
+        return denoising, self._flow_error(prediction, batch)
+
+    def _flow_error(self, prediction: Prediction, batch: ClipBatch) -> Tensor:
+        target, counts = batch.views.target, batch.views.counts
+        if batch.frame is not None:
+            return prediction.output.new_zeros(())
+        if counts is not None:
+            target = replace(target, visibility=target.visibility * counts)
+        return self.supervisor.loss(prediction, target, batch.t)
+
+    def _condition(
+        self, views: Views, latents: Tensor, first_noise: tuple[Tensor, Tensor] | None = None
+    ) -> VideoCondition:
+        known = views.features
+        if known is None:
+            condition = self.generator.condition(views.first_frame, views.pairs, views.fps)
+        else:
+            fresh = {} if self.model.frozen_text else self.generator.motion_tokens(views.pairs)
+            condition = VideoCondition(
+                first_latent=latents[:, :, 0],
+                first_frame=views.first_frame,
+                fps=views.fps,
+                **{"image": None, **known, **fresh},
+            )
+        if first_noise is None:
+            return condition
+        return replace(
+            condition,
+            first_latent=condition.first_latent + first_noise[0],
+            first_frame=condition.first_frame + first_noise[1],
+        )
+
+    def _still_condition(self, views: Views, latents: Tensor) -> VideoCondition:
+        """A picture alone is what its base drew before: a caption, and nothing of a first frame."""
+        known = views.features
+        if known is None:
+            captions = [pair.appearance for pair in views.pairs]
+            known = self.generator.appearance_tokens(captions, self._size(views))
+        return VideoCondition(
+            image=None,
+            first_latent=latents[:, :, 0],
+            first_frame=views.first_frame,
+            fps=views.fps,
+            text=known["text"],
+            added=known.get("added"),
+        )
+
+    def _drop_text(
+        self, condition: VideoCondition, dropped: Tensor, views: Views
+    ) -> VideoCondition:
+        size = self._size(views)
+        if size not in self._empty:
+            with torch.no_grad():
+                self._empty[size] = self.generator.appearance_tokens([""], size)
+        empty = self._empty[size] | self.generator.motion_tokens([_EMPTY])
+        return condition.drop_text(
+            dropped,
+            empty["text"],
+            empty.get("motion_text"),
+            empty.get("motion_mask"),
+            empty.get("added"),
+        )
+
+    def _time_noise(self, t: Tensor, chance: Tensor) -> Tensor:
+        """How much noise the first frame gets, (B, 1, 1, 1): more where the clip has more.
+
+        Source: TimeNoise, arXiv 2406.15735: the level is beta_m times the logistic of a normal
+        whose mean rises as 2 (t / T)^5 - 1. Ours: the frame's latent and its pixels get it alike,
+        its tokens do not.
+        """
+        share = t.float() / (self.generator.schedule.num_steps - 1)
+        level = self.options.time_noise * torch.sigmoid(chance + 2 * share**5 - 1)
+        return level[:, None, None, None]
+
+    def _latent_shape(self, views: Views) -> tuple[int, ...]:
+        """(C, F, h, w) of the views."""
+        if views.latents is not None:
+            return tuple(views.latents.shape[1:])
+        assert views.frames is not None, "views have frames or latents"
+        downscale = latent_downscale(self.model.vae)
+        frames, height, width = views.frames.shape[2:]
+        channels = self.network.spatial.config.in_channels
+        return (channels, frames, height // downscale, width // downscale)
 
     @torch.no_grad()
     def _encode(self, frames: np.ndarray) -> Tensor:
-        count = frames.shape[1]
-        pictures = self.device.place(to_unit(rearrange(frames, "b f h w c -> (b f) h w c")))
-        return rearrange(self.vae.encode(pictures), "(b f) c h w -> b c f h w", f=count).float()
+        pictures = to_unit(rearrange(frames, "b f h w c -> (b f) h w c"))
+        video = rearrange(pictures, "(b f) c h w -> b c f h w", f=frames.shape[1])
+        return self.generator.encode(video).float().cpu()
 
-    def _encode_rows(self, rows: range) -> np.ndarray:
-        return (
-            self._encode(np.stack([self.clips.draw(r).frames for r in rows]))
-            .to("cpu", torch.float16)
-            .numpy()
-        )
-
-    def _flow_rows(self, rows: range) -> np.ndarray:
-        """The supervisor's flow over strided frames and its visibility: (N, 3, F - 1, h, w)."""
-        clips = [self.clips.draw(row, self._stride) for row in rows]
-        count = self.options.frames
-        frames = to_unit(np.concatenate([clip.frames[:count] for clip in clips]))
-        flow = torch.from_numpy(np.stack([clip.flow[: count - 1] for clip in clips]))
-        visible = torch.from_numpy(np.stack([clip.visible[: count - 1] for clip in clips]))
-        target = self.supervisor.targets(
-            VideoSample(
-                frames=rearrange(frames, "(b f) c h w -> b c f h w", f=count),
-                flow=rearrange(flow, "b f h w c -> b c f h w"),
-                visibility=rearrange(visible.float(), "b f h w -> b 1 f h w"),
-                captions=[clip.pair for clip in clips],
-                fps=torch.full((len(clips),), self.clips.options.fps / self._stride),
-            )
-        )
+    @torch.no_grad()
+    def _flow(self, sample: VideoSample) -> np.ndarray:
+        target = self.supervisor.targets(sample)
         planes = torch.cat([target.flow, target.visibility], 1)
-        patch = self.vae.config.patch
-        return F.avg_pool3d(planes, (1, patch, patch)).to(torch.float16).numpy()
+        cell = latent_downscale(self.model.vae)
+        return F.avg_pool3d(planes, (1, cell, cell)).cpu().numpy()
 
-    def _new_motion(self) -> MotionModules:
-        unet, schedule = self.base.load("unet"), self.base.load("scheduler")
-        return MotionModules.for_base(
-            unet,
-            schedule,
-            latent_scaling=latent_scaling(self.base.load("vae")),
-            **self.options.motion,
+    @torch.no_grad()
+    def _features(self, first: np.ndarray, pairs: list[CaptionPair]) -> dict[str, Tensor]:
+        """What frozen encoders say: fields of a condition, on the CPU."""
+        return self.generator.frozen_features(
+            to_unit(first), pairs, motion_text=self.model.frozen_text
         )
 
-    def _place_motion_text(self) -> None:
-        """Give the generator the bundle's motion encoder, or a fresh one, and keep hold of it."""
-        tokenizer = self.base.load("tokenizer")
-        if self.base.has("motion_text_encoder"):
-            self.motion_text_encoder = self.base.load("motion_text_encoder")
-        else:
-            self.motion_text_encoder = fresh_motion_encoder(
-                len(tokenizer), self.motion.config.motion_width, self.options.motion_text_layers
-            )
-        self.generator.use_motion_text(tokenizer, self.motion_text_encoder)
+    def _features_key(self) -> str:
+        names = ["text_encoder", "text_encoder_2", "image_encoder", "tokenizer"]
+        if self.model.frozen_text:
+            names += ["motion_text_encoder", "motion_tokenizer"]
+        return self.base.hash_of(*(name for name in names if self.base.has(name)))
+
+    @staticmethod
+    def _size(views: Views) -> tuple[int, int]:
+        return views.first_frame.shape[-2], views.first_frame.shape[-1]
 
     @staticmethod
     def _width(block: nn.Module) -> int:
         return int(block.resnets[-1].out_channels)  # type: ignore[index, union-attr]
 
 
-def clip_caption(shown: Description, chance: Chance) -> CaptionPair:
-    """Word a clip for training: whole, halved, or with only a part said.
+def _mean_square(output: Tensor, wanted: Tensor, counts: Tensor | None) -> Tensor:
+    """The mean squared error over all cells that count, of the whole batch."""
+    if counts is None:
+        return F.mse_loss(output, wanted)
+    weights = counts.expand_as(output)
+    total = batch_average(weights.sum()).clamp(min=1e-6)
+    return ((output - wanted).square() * weights).sum() / total
 
-    Ours: the appearance side sees the whole caption as often as its half, the motion side twice as
-    often, for splitter ``whole`` gives both sides the whole one.
-    """
-    appearance = chance.pick(
-        (
-            shown.caption,
-            shown.pair.appearance,
-            article(shown.facts.thing),
-            chance.pick(SCENES[shown.facts.scene]),
-        )
-    )
-    motion = chance.pick((shown.caption, shown.caption, shown.pair.motion))
-    return CaptionPair(appearance, motion)
+
+def _length(gradients: tuple[Tensor | None, ...]) -> Tensor:
+    return torch.stack([g.norm() for g in gradients if g is not None]).norm()

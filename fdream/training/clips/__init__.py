@@ -1,0 +1,1 @@
+"""Where the video objective's clips come from: SpriteWorld, or shards of anybody's videos."""

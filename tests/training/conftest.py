@@ -1,0 +1,180 @@
+"""Tiny random models in the true format of the large ones: pipelines of diffusers, CLIP and T5."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"
+UP_CROSS, UP_PLAIN = "CrossAttnUpBlock2D", "UpBlock2D"
+LETTERS = [chr(code) for code in range(97, 123)]
+
+_SD: dict[str, Any] = {
+    "block_out_channels": (8, 16, 16, 16),
+    "down_block_types": (CROSS, CROSS, CROSS, PLAIN),
+    "up_block_types": (UP_PLAIN, UP_CROSS, UP_CROSS, UP_CROSS),
+    "layers_per_block": 1,
+    "cross_attention_dim": 16,
+    "norm_num_groups": 4,
+}
+UNETS: dict[str, dict[str, Any]] = {
+    "sd15": {**_SD, "attention_head_dim": 4},
+    "sd21": {**_SD, "attention_head_dim": (2, 4, 4, 4), "use_linear_projection": True},
+    "sdxl": {
+        "block_out_channels": (8, 16, 16),
+        "down_block_types": (PLAIN, CROSS, CROSS),
+        "up_block_types": (UP_CROSS, UP_CROSS, UP_PLAIN),
+        "layers_per_block": 1,
+        "transformer_layers_per_block": (1, 2, 2),
+        "cross_attention_dim": 32,
+        "attention_head_dim": (2, 4, 4),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 4,
+        "projection_class_embeddings_input_dim": 16 + 6 * 4,
+        "norm_num_groups": 4,
+    },
+}
+CLIP = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 2,
+    "projection_dim": 16,
+}
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Where the tiny models are.
+
+    Attributes:
+        base: a pipeline in diffusers form.
+        clip: a whole CLIP model.
+        t5: a T5 encoder with its tokenizer.
+    """
+
+    base: Path
+    clip: Path
+    t5: Path
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The recipe's keys that name them."""
+        return {
+            "train.init_from": str(self.base),
+            "objective.image_encoder": str(self.clip),
+            "objective.motion_text_encoder": str(self.t5),
+        }
+
+
+@pytest.fixture(scope="session")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Foreign]:
+    """Make tiny models of a family: ``sd15``, ``sd21`` or ``sdxl``."""
+    place = tmp_path_factory.mktemp("foreign")
+    made: dict[str, Foreign] = {}
+
+    def make(family: str) -> Foreign:
+        if family not in made:
+            if not (place / "clip").exists():
+                _encoders(place)
+            _pipeline(place / family, family)
+            made[family] = Foreign(place / family, place / "clip", place / "t5")
+        return made[family]
+
+    return make
+
+
+def _pipeline(folder: Path, family: str) -> None:
+    from diffusers import (
+        AutoencoderKL,
+        EulerDiscreteScheduler,
+        PNDMScheduler,
+        StableDiffusionPipeline,
+        StableDiffusionXLPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    torch.manual_seed(0)
+    table = {
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "steps_offset": 1,
+    }
+    kind = "v_prediction" if family == "sd21" else "epsilon"
+    unet = UNet2DConditionModel(sample_size=8, **UNETS[family])
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(4, 4, 4, 4),
+        latent_channels=4,
+        norm_num_groups=2,
+        sample_size=32,
+        scaling_factor=0.18215,
+    )
+    marks = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    text = CLIPTextConfig(vocab_size=54, max_position_embeddings=12, **marks, **CLIP)
+    if family == "sdxl":
+        StableDiffusionXLPipeline(
+            vae=vae,
+            text_encoder=CLIPTextModel(text),
+            text_encoder_2=CLIPTextModelWithProjection(text),
+            tokenizer=_clip_tokenizer(),
+            tokenizer_2=_clip_tokenizer(),
+            unet=unet,
+            scheduler=EulerDiscreteScheduler(prediction_type=kind, **table),
+        ).save_pretrained(folder)
+        return
+    StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(text),
+        tokenizer=_clip_tokenizer(),
+        unet=unet,
+        scheduler=PNDMScheduler(prediction_type=kind, skip_prk_steps=True, **table),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+
+
+def _encoders(place: Path) -> None:
+    from transformers import (
+        CLIPConfig,
+        CLIPModel,
+        CLIPTextConfig,
+        CLIPVisionConfig,
+        T5Config,
+        T5EncoderModel,
+        T5Tokenizer,
+    )
+
+    torch.manual_seed(0)
+    whole = CLIPConfig(
+        text_config=CLIPTextConfig(vocab_size=54, **CLIP).to_dict(),
+        vision_config=CLIPVisionConfig(image_size=16, patch_size=8, **CLIP).to_dict(),
+        projection_dim=16,
+    )
+    CLIPModel(whole).save_pretrained(place / "clip")
+    T5EncoderModel(
+        T5Config(vocab_size=60, d_model=12, d_kv=6, d_ff=12, num_layers=1, num_heads=2)
+    ).save_pretrained(place / "t5")
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    pieces += [(letter, -3.0) for letter in LETTERS]
+    T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=512).save_pretrained(place / "t5")
+
+
+def _clip_tokenizer() -> Any:
+    from transformers import CLIPTokenizer
+
+    vocabulary = {"<|startoftext|>": 0, "<|endoftext|>": 1}
+    for ending in ("", "</w>"):
+        for letter in LETTERS:
+            vocabulary[letter + ending] = len(vocabulary)
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=12)
