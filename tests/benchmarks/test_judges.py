@@ -74,7 +74,7 @@ def test_judges_reach_their_ceilings_on_a_sample():
 
 
 @needs_font
-def test_the_judge_finds_mask_and_angle_of_a_turning_sprite():
+def test_the_judge_finds_the_mask_of_a_turning_sprite():
     painter = world()
     case = next(c for c in cases(200) if c.shown.facts.motion == "spinning")
     clip = painter.render(case.shown)
@@ -82,12 +82,6 @@ def test_the_judge_finds_mask_and_angle_of_a_turning_sprite():
     inside = sight.mask.repeat(4, 1).repeat(4, 2) > 0.5
     overlap = (inside & clip.mask).sum() / (inside | clip.mask).sum()
     assert overlap > 0.8
-    facts = case.shown.facts
-    path = motions.MOTIONS[facts.motion][0]
-    room = motions.Room.around(facts.x, facts.y, facts.size, 1, 1)
-    angles = [path(t / 15, room, 0.5 if facts.slowly else 1.0).angle for t in range(16)]
-    expected = np.stack([np.cos(np.radians(angles)), np.sin(np.radians(angles))], -1)
-    assert (sight.turn * expected).sum(-1).mean() > 0.9
 
 
 def ideal_track(motion: str, pace: float, size: float = 0.45) -> Track:
