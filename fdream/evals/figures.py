@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -117,6 +117,7 @@ def frechet_figures(
     fake: Rows,
     frozen: Rows | None,
     protocol: Mapping[str, str],
+    on_step: Callable[[], None] = lambda: None,
 ) -> list[Figure]:
     """Make a Frechet distance, its limit and the kernel distance beside it.
 
@@ -126,6 +127,7 @@ def frechet_figures(
         fake: (M, D) or (M, K, D), likewise.
         frozen: the generated clips' first frames repeated, or None.
         protocol: what decides the figures.
+        on_step: called for each group of the limit's interval, which can take minutes.
 
     Raises:
         DataError: a set has fewer than two videos.
@@ -170,7 +172,11 @@ def frechet_figures(
     if can_extrapolate(samples, features) and features < _COSTLY:
         spread = _spread(groups, real.shape)
         limit = extrapolate(_flat(real), _flat(fake))
-        limits = None if spread is None else extrapolate_without(_flat(real), _flat(fake), spread)
+        limits = (
+            None
+            if spread is None
+            else extrapolate_without(_flat(real), _flat(fake), spread, on_step)
+        )
         made.append(figure(f"{spec.name}_infinity", limit, limits))
     spread = _spread(groups, real.shape)
     spread = np.zeros(samples, np.int64) if spread is None else spread

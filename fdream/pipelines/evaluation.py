@@ -20,6 +20,7 @@ from fdream.evals.clips import ClipRule, Start
 from fdream.evals.figures import Figure, frechet_figures, inception_figure, mean_figure
 from fdream.evals.measuring import Measured, Pass, SetMeasurer
 from fdream.evals.report import Material
+from fdream.evals.resampling import MOST_GROUPS
 from fdream.evals.results import Result, SetFacts
 from fdream.evals.saved_features import SUFFIX, load_features, save_features
 from fdream.evals.sets import Source, drawn_order, find_sources, sprite_sources
@@ -137,7 +138,7 @@ def evaluate(request: Request, device: DeviceManager, reporter: Reporter) -> Mat
     figures = [
         figure
         for name, metric in plan.metrics.items()
-        for figure in _figures(name, metric, real, fake, protocol)
+        for figure in _figures(name, metric, real, fake, protocol, reporter)
     ]
     result = Result(
         recipe=recipe.name,
@@ -345,6 +346,7 @@ def _figures(
     real: Measured | None,
     fake: Measured,
     common: Mapping[str, str],
+    reporter: Reporter,
 ) -> Iterator[Figure]:
     protocol = {**metric.protocol(), **common}
     made = fake.columns.get((name, "clip"), {})
@@ -357,7 +359,10 @@ def _figures(
         if spec.statistic == "frechet":
             if held is None:
                 raise DataError("eval: not one of the reference videos could be measured.")
-            yield from frechet_figures(spec, held, values, frozen.get(spec.column), protocol)
+            with reporter.progress(MOST_GROUPS, f"interval of {spec.name}") as bar:
+                yield from frechet_figures(
+                    spec, held, values, frozen.get(spec.column), protocol, lambda: bar.update(1)
+                )
         elif spec.statistic == "inception":
             yield inception_figure(spec, held, values, protocol)
         else:
