@@ -107,6 +107,14 @@ def test_a_watermark_is_found_and_its_absence_too(overlay: Path) -> None:
     assert leaked > 0.5
 
 
+def test_the_overlay_that_prep_left_beside_its_shards_is_found(overlay: Path) -> None:
+    shards = overlay.parent / "shards"
+    (shards / "overlay").mkdir(parents=True)
+    (shards / "overlay" / "overlay.png").write_bytes(overlay.read_bytes())
+    ways = [build("watermark", overlay=str(way)).measure(batch(FAST)) for way in (overlay, shards)]
+    assert ways[0]["leakage"] == ways[1]["leakage"]
+
+
 def test_a_missing_overlay_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nothing\.png"):
         build("watermark", overlay=str(tmp_path / "nothing.png"))

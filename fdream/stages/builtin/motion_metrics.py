@@ -196,6 +196,8 @@ def _warping_error(video: Tensor, flow: Tensor, visible: Tensor) -> float:
 
 def _read_overlay(path: Path) -> NDArray[np.float32]:
     """Read an overlay's opacity: a picture's alpha, or its brightness where it has none."""
+    if path.is_dir():
+        path = path / "overlay" / "overlay.png"  # as prep leaves it beside its shards
     try:
         with Image.open(path, formats=("PNG", "WEBP")) as picture:
             band = picture.getchannel("A") if "A" in picture.getbands() else picture.convert("L")

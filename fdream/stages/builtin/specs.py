@@ -101,7 +101,7 @@ class FlowMetricOptions(StageOptions):
 class WatermarkOptions(StageOptions):
     """Options of ``watermark``."""
 
-    overlay: str = Field(description="picture of the overlay: its alpha, or its brightness")
+    overlay: str = Field(description="picture of the overlay, or prep's shards that have one")
 
 
 POCKET_PRIOR: Final = StageSpec(
