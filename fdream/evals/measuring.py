@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from fdream.core.errors import DataError
+from fdream.core.errors import DataError, OutputError
 from fdream.evals.clips import Clip, ClipRule
 from fdream.evals.row_store import Columns, RowStore, row_name
 from fdream.evals.sets import Source
@@ -268,10 +268,17 @@ class SetMeasurer:
                 fact = {"fps": rate, "codec": item.clip.codec, "size": f"{width}x{height}"}
                 self._facts[name] = fact
                 lines.append(json.dumps({"row": name, **fact}))
-        if lines:
+        if not lines:
+            return
+        try:
             self._facts_file.parent.mkdir(parents=True, exist_ok=True)
             with self._facts_file.open("a", encoding="utf-8") as file:
                 file.write("".join(f"{line}\n" for line in lines))
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self._facts_file}: {error.strerror}. Make room, or choose another "
+                "cache with FDREAM_CACHE."
+            ) from error
 
     def _load_facts(self) -> None:
         if not self._facts_file.is_file():

@@ -11,8 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fdream.core.cache import cache_folder
-from fdream.core.errors import CheckFailed, DataError, FdreamError, StageError, UsageError
-from fdream.core.errors import WeightsError as Unavailable
+from fdream.core.errors import (
+    CheckFailed,
+    DataError,
+    FdreamError,
+    StageError,
+    UsageError,
+    WeightsError,
+)
 from fdream.core.eval_recipe import EvalRecipe
 from fdream.core.launch import num_processes
 from fdream.core.recipe_io import Problem
@@ -36,10 +42,17 @@ if TYPE_CHECKING:
 
 SPRITEWORLD: Final = "spriteworld"
 GENERATED: Final = "generated"
-LPIPS: Final = (
-    "not built in: its weights are pickles and its package needs torchvision, and fdream opens "
-    "neither; a plugin of kind metric may"
-)
+ABSENT: Final = {
+    "lpips": (
+        "not built in: its weights are pickles and its package needs torchvision, and fdream opens "
+        "neither; a plugin of kind metric may"
+    ),
+    "is-c3d": (
+        "not built in: nobody publishes the sha256 of its TorchScript file, and no other is "
+        "opened; is-frame is another score and no stand-in"
+    ),
+}
+"""Metrics that papers report and fdream lacks, and why."""
 MOTION: Final = "flow"
 """The metric without which consistency is not shown."""
 _MANY: Final = 64
@@ -165,7 +178,7 @@ def make_plan(request: Request, device: DeviceManager, reporter: Reporter) -> Pl
             "with --real."
         )
     warnings: list[str] = []
-    skipped: dict[str, str] = {"lpips": LPIPS} if request.lenient else {}
+    skipped: dict[str, str] = dict(ABSENT) if request.lenient else {}
     metrics = _build(request, device, warnings, skipped)
     real_sources, fake_sources = _sets(recipe, device, reporter)
     metrics = _runnable(request, metrics, fake_sources, recipe.sets.real is not None, skipped)
@@ -215,7 +228,7 @@ def _build(
         try:
             given = table.options.get(name, {})
             metrics[name] = registry.build("metric", asked, given, device=device)
-        except Unavailable as error:
+        except WeightsError as error:
             if request.offline and name == "fvd":
                 warnings.append(
                     "fvd: I3D is not here, so the offline features of SpriteWorld's classifier "

@@ -114,8 +114,8 @@ def test_all_runs_what_can_be_run_and_tells_why_the_rest_was_not(
     found = as_json(ran.out)
     assert {"fvd_sprite", "psnr_first_frame", "dynamic_degree"} <= set(found["figures"])
     assert set(found["skipped"]) == {
-        "clip-consistency", "clipsim", "fid", "flow-error", "fvd", "fvd-videomae", "is-frame",
-        "lpips", "watermark",
+        "clip-consistency", "clipsim", "fid", "flow-error", "fvd", "fvd-videomae", "is-c3d",
+        "is-frame", "lpips", "watermark",
     }  # fmt: skip
     assert "i3d_torchscript.pt" in found["skipped"]["fvd"]
     assert "torchvision" in found["skipped"]["lpips"]
