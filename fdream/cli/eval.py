@@ -125,7 +125,7 @@ def evaluate(
     if ctx.invoked_subcommand is not None:
         return
     from fdream.evals.results import write_result
-    from fdream.pipelines.evaluation import Request
+    from fdream.pipelines.eval_plan import Request
     from fdream.pipelines.evaluation import evaluate as measure
 
     loaded = _load(recipe, real, fake, _metrics(fvd, metric), everything, num, set_, unset)
@@ -263,7 +263,7 @@ def _load(
 ) -> LoadedRecipe[EvalRecipe]:
     from fdream.core.eval_recipe import EvalRecipe
     from fdream.core.recipe_io import load_recipe
-    from fdream.pipelines.evaluation import all_metrics, check_eval
+    from fdream.pipelines.eval_plan import all_metrics, check_eval
 
     own = real is None and fake is None
     if recipe is None and own and not _names_sets(sets):

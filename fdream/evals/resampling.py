@@ -20,6 +20,7 @@ MOST_GROUPS: Final = 20
 FEWEST_GROUPS: Final = 15
 LEVEL: Final = 0.95
 _RESAMPLES: Final = 2000
+_DRAWN_AT_ONCE: Final = 1_000_000
 _NORMAL: Final = 1.959964
 # 97.5 % points of Student's t, for 14 to 19 degrees of freedom.
 _STUDENT: Final = {
@@ -102,9 +103,12 @@ def bootstrap_mean(values: Values) -> Interval | None:
     if len(values) < 2:
         return None
     draws = np.random.default_rng(0)
-    means = np.array(
-        [values[draws.integers(len(values), size=len(values))].mean() for _ in range(_RESAMPLES)]
-    )
+    means = np.empty(_RESAMPLES)
+    step = max(1, _DRAWN_AT_ONCE // len(values))
+    for begin in range(0, _RESAMPLES, step):
+        rows = min(step, _RESAMPLES - begin)
+        chosen = draws.integers(len(values), size=(rows, len(values)))
+        means[begin : begin + rows] = values[chosen].mean(axis=1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high), f"bootstrap over {len(values)} videos")
 

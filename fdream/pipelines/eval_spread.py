@@ -15,11 +15,11 @@ from fdream.core.launch import is_main, num_processes
 from fdream.core.paths import CACHE_VARIABLE, cache_root
 from fdream.core.report import SilentReporter
 from fdream.evals.measuring import SetMeasurer
+from fdream.pipelines.eval_plan import Plan, Request, make_plan
 
 if TYPE_CHECKING:
     from fdream.core.device import DeviceManager
     from fdream.core.report import Reporter
-    from fdream.pipelines.evaluation import Plan, Request
 
 
 def spread(request: Request, plan: Plan, device: DeviceManager, reporter: Reporter) -> bool:
@@ -84,7 +84,6 @@ def _with_ray(request: Request, device: DeviceManager, reporter: Reporter) -> No
 def _help(request: Request, kind: str, dtype: str, cache: str, part: tuple[int, int]) -> int:
     """Do a share of the work; runs in a process of Ray's."""
     from fdream.core.device import DeviceManager
-    from fdream.pipelines.evaluation import make_plan
 
     os.environ[CACHE_VARIABLE] = cache
     device = DeviceManager.choose(kind, dtype, threads=1 if kind == "cpu" else None)

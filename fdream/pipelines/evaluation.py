@@ -2,123 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from fdream.core.cache import cache_folder
-from fdream.core.errors import (
-    CheckFailed,
-    DataError,
-    FdreamError,
-    StageError,
-    UsageError,
-    WeightsError,
-)
-from fdream.core.eval_recipe import EvalRecipe
-from fdream.core.launch import num_processes
-from fdream.core.recipe_io import Problem
-from fdream.evals.clips import ClipRule, Start
+from fdream.core.errors import DataError
 from fdream.evals.figures import Figure, frechet_figures, inception_figure, mean_figure
-from fdream.evals.measuring import Measured, Pass, SetMeasurer
+from fdream.evals.measuring import Measured, SetMeasurer
 from fdream.evals.report import Material
 from fdream.evals.resampling import MOST_GROUPS
-from fdream.evals.results import Result, SetFacts
+from fdream.evals.results import Result
 from fdream.evals.saved_features import SUFFIX, load_features, save_features
-from fdream.evals.sets import Source, drawn_order, find_sources, sprite_sources
-from fdream.pipelines.eval_samples import generated_sources
+from fdream.pipelines.eval_facts import refuse_rejected, set_facts, set_warnings, shared_protocol
+from fdream.pipelines.eval_plan import Plan, Request, make_plan
 from fdream.pipelines.eval_spread import spread
 from fdream.pipelines.provenance import environment_record
-from fdream.stages import registry
 from fdream.stages.interfaces import Metric
 
 if TYPE_CHECKING:
     from fdream.core.device import DeviceManager
     from fdream.core.report import Reporter
-
-SPRITEWORLD: Final = "spriteworld"
-GENERATED: Final = "generated"
-ABSENT: Final = {
-    "lpips": (
-        "not built in: its weights are pickles and its package needs torchvision, and fdream opens "
-        "neither; a plugin of kind metric may"
-    ),
-    "is-c3d": (
-        "not built in: nobody publishes the sha256 of its TorchScript file, and no other is "
-        "opened; is-frame is another score and no stand-in"
-    ),
-}
-"""Metrics that papers report and fdream lacks, and why."""
-MOTION: Final = "flow"
-"""The metric without which consistency is not shown."""
-_MANY: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A measurement that was asked for.
-
-    Attributes:
-        recipe: the protocol.
-        lenient: whether metrics that cannot run are skipped, as under ``--all``.
-        offline: whether ``fvd`` may give way to ``fvd-sprite`` where its network is missing.
-        strict: whether a video that cannot be measured ends the run.
-        save_real: where to keep the reference set's features; None: nowhere.
-        engine: ``local``, or ``ray``, which measures on a cluster first.
-    """
-
-    recipe: EvalRecipe
-    lenient: bool = False
-    offline: bool = False
-    strict: bool = False
-    save_real: Path | None = None
-    engine: str = "local"
-
-
-def check_eval(recipe: EvalRecipe) -> Iterator[Problem]:
-    """Look up every metric and validate its options, before anything is loaded."""
-    named = [registry.split_argument(name)[0] for name in recipe.measure.metrics]
-    for position, name in enumerate(recipe.measure.metrics):
-        try:
-            given = recipe.measure.options.get(named[position], {})
-            registry.options("metric", name, given)
-        except FdreamError as error:
-            yield Problem(("measure", "metrics"), str(error), name)
-    for name in recipe.measure.options:
-        if name not in registry.declared("metric"):
-            yield Problem(("measure", "options", name), "no such metric is installed.")
-
-
-def all_metrics() -> list[str]:
-    """Return every metric that is installed, in the order of their names."""
-    return sorted(registry.declared("metric"))
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that a measurement needs before the first video is decoded.
-
-    Attributes:
-        metrics: that can be run, by name.
-        real: the pass over the reference set.
-        fake: the pass over the generated set.
-        real_sources: in drawn order; empty where there is no reference, or a saved one.
-        fake_sources: in drawn order.
-        skipped: metrics that cannot be run, and why.
-        warnings: so far.
-    """
-
-    metrics: Mapping[str, Metric]
-    real: Pass
-    fake: Pass
-    real_sources: Sequence[Source]
-    fake_sources: Sequence[Source]
-    skipped: dict[str, str]
-    warnings: list[str]
 
 
 def evaluate(request: Request, device: DeviceManager, reporter: Reporter) -> Material | None:
@@ -142,12 +45,13 @@ def evaluate(request: Request, device: DeviceManager, reporter: Reporter) -> Mat
     fake = SetMeasurer(plan.fake, reporter).measure(
         plan.fake_sources, recipe.sets.num, "generated videos"
     )
-    warnings += _set_warnings(recipe, real, fake)
-    _refuse_rejected(request, real, fake)
+    warnings += set_warnings(recipe, real, fake)
+    if request.strict:
+        refuse_rejected(real, fake)
     for text in warnings:
         reporter.warn(text)
     rules = (plan.real.rule, plan.fake.rule)
-    protocol = _protocol(recipe, rules, real, fake)
+    protocol = shared_protocol(recipe, rules, real, fake)
     figures = [
         figure
         for name, metric in plan.metrics.items()
@@ -158,8 +62,8 @@ def evaluate(request: Request, device: DeviceManager, reporter: Reporter) -> Mat
         protocol_of=recipe.protocol_of,
         note=recipe.note,
         figures=figures,
-        real=None if real is None else _facts(recipe.sets.real or "", real),
-        fake=_facts(recipe.sets.fake or "", fake),
+        real=None if real is None else set_facts(recipe.sets.real or "", real),
+        fake=set_facts(recipe.sets.fake or "", fake),
         skipped=plan.skipped,
         warnings=warnings,
         published=[row.model_dump() for row in recipe.published],
@@ -167,175 +71,6 @@ def evaluate(request: Request, device: DeviceManager, reporter: Reporter) -> Mat
     )
     by_key = ({s.key: s for s in plan.real_sources}, {s.key: s for s in plan.fake_sources})
     return Material(result, real, fake, by_key, rules, plan.metrics)
-
-
-def make_plan(request: Request, device: DeviceManager, reporter: Reporter) -> Plan:
-    """Build the metrics, find the videos, and leave out what does not fit together."""
-    recipe = request.recipe
-    if recipe.sets.fake is None:
-        raise UsageError(
-            "eval: no videos to measure; name them with --fake, and what they are held against "
-            "with --real."
-        )
-    warnings: list[str] = []
-    skipped: dict[str, str] = dict(ABSENT) if request.lenient else {}
-    metrics = _build(request, device, warnings, skipped)
-    real_sources, fake_sources = _sets(recipe, device, reporter)
-    metrics = _runnable(request, metrics, fake_sources, recipe.sets.real is not None, skipped)
-    temporal = (n for n, m in metrics.items() if any(f.temporal for f in m.figures))
-    table, cache = recipe.measure, cache_folder("eval")
-    fake = Pass(
-        rule=_rule(recipe, recipe.clips.fake_start),
-        metrics=metrics,
-        cache=cache,
-        batch_size=table.batch_size,
-        workers=table.workers,
-        frozen=frozenset(temporal),
-    )
-    real = replace(
-        fake,
-        rule=_rule(recipe, recipe.clips.real_start),
-        metrics=_for_reference(metrics, real_sources),
-        frozen=frozenset(),
-    )
-    return Plan(metrics, real, fake, real_sources, fake_sources, skipped, warnings)
-
-
-def _rule(recipe: EvalRecipe, start: Start) -> ClipRule:
-    clips = recipe.clips
-    return ClipRule(
-        frames=clips.frames,
-        stride=clips.stride,
-        fps=clips.fps,
-        size=None if clips.native else clips.size,
-        resize=clips.resize,
-        start=start,
-        seed=clips.seed,
-    )
-
-
-def _build(
-    request: Request, device: DeviceManager, warnings: list[str], skipped: dict[str, str]
-) -> dict[str, Metric]:
-    metrics: dict[str, Metric] = {}
-    table = request.recipe.measure
-    waiting = list(dict.fromkeys(table.metrics))
-    while waiting:
-        asked = waiting.pop(0)
-        name = registry.split_argument(asked)[0]
-        if name in metrics:
-            continue
-        try:
-            given = table.options.get(name, {})
-            metrics[name] = registry.build("metric", asked, given, device=device)
-        except WeightsError as error:
-            if request.offline and name == "fvd":
-                warnings.append(
-                    "fvd: I3D is not here, so the offline features of SpriteWorld's classifier "
-                    f"stand in as fvd_sprite, which is no FVD. {error}"
-                )
-                waiting.insert(0, "fvd-sprite")
-                continue
-            if not request.lenient:
-                raise
-            skipped[name] = str(error)
-        except (StageError, UsageError) as error:
-            if not request.lenient:
-                raise
-            skipped[name] = str(error)
-        else:
-            steady = any(figure.consistency for figure in metrics[name].figures)
-            if steady and MOTION not in (*metrics, *waiting):
-                waiting.append(MOTION)
-    return metrics
-
-
-def _sets(
-    recipe: EvalRecipe, device: DeviceManager, reporter: Reporter
-) -> tuple[list[Source], list[Source]]:
-    """Return both sets in drawn order; the reference is empty where there is none, or saved."""
-    named, world = recipe.sets.real, recipe.world
-    real: list[Source] = []
-    if named == SPRITEWORLD:
-        from fdream.data.spriteworld.world import SpriteWorld
-
-        place = SpriteWorld(
-            cast=world.sprites, size=world.size, frames=world.frames, split=world.split
-        )
-        count = recipe.sets.num or _MANY
-        real = sprite_sources(place, world.first_seed, count, world.fps)
-    elif named is not None and not named.endswith(SUFFIX):
-        real = find_sources(named)
-    fake = recipe.sets.fake or ""
-    if fake == GENERATED:
-        if num_processes() > 1:
-            raise UsageError(
-                "eval: sets.fake = 'generated' makes videos in one process; run it once without "
-                "the launcher, which keeps them."
-            )
-        made = generated_sources(recipe, drawn_order(real, recipe.clips.seed), device, reporter)
-        return drawn_order(real, recipe.clips.seed), made
-    seed = recipe.clips.seed
-    return drawn_order(real, seed), drawn_order(find_sources(fake), seed)
-
-
-def _runnable(
-    request: Request,
-    metrics: dict[str, Metric],
-    fake: Sequence[Source],
-    has_real: bool,
-    skipped: dict[str, str],
-) -> dict[str, Metric]:
-    """Leave out metrics that these sets have nothing for; refuse instead unless lenient."""
-    kept = {}
-    for name, metric in metrics.items():
-        reason = _lacks(name, metric, fake, has_real)
-        if not reason:
-            kept[name] = metric
-        elif request.lenient:
-            skipped[name] = reason
-        else:
-            raise UsageError(reason)
-    if not kept:
-        told = "; ".join(skipped.values()) or "name one with --metric, or take --all"
-        raise UsageError(f"eval: no metric can be run: {told}")
-    return kept
-
-
-def _lacks(name: str, metric: Metric, fake: Sequence[Source], has_real: bool) -> str:
-    if not has_real and any(figure.statistic == "frechet" for figure in metric.figures):
-        return f"metric {name}: compares two sets; name the reference videos with --real."
-    if "captions" in metric.needs:
-        without = [source for source in fake if not _caption(source)]
-        if without:
-            return (
-                f"metric {name}: {len(without)} of {len(fake)} videos have no caption, such as "
-                f"{without[0].place}. Captions come from fdream's own records, a .txt beside the "
-                "video, or the column `caption` of a list."
-            )
-    if "flow" in metric.needs and not all(source.knows_flow for source in fake):
-        return (
-            f"metric {name}: the generated videos' true flow is not known; it is where they are "
-            "animated from SpriteWorld's first frames: -s generated.from_reference=true"
-        )
-    return ""
-
-
-def _caption(source: Source) -> str:
-    try:
-        return source.caption()
-    except DataError:
-        return "unreadable"  # it is listed when it is read
-
-
-def _for_reference(metrics: Mapping[str, Metric], real: Sequence[Source]) -> dict[str, Metric]:
-    """Return the metrics that the reference set can be measured by too."""
-    kept = {}
-    for name, metric in metrics.items():
-        told = "captions" not in metric.needs or all(_caption(s) for s in real)
-        if told and ("flow" not in metric.needs or all(s.knows_flow for s in real)):
-            kept[name] = metric
-    return kept
 
 
 def _reference(request: Request, plan: Plan, reporter: Reporter) -> Measured | None:
@@ -380,90 +115,3 @@ def _figures(
             yield inception_figure(spec, held, values, protocol)
         else:
             yield mean_figure(spec, held, values, protocol)
-
-
-def _protocol(
-    recipe: EvalRecipe, sides: tuple[ClipRule, ClipRule], real: Measured | None, fake: Measured
-) -> dict[str, str]:
-    """Say what all figures of a run share."""
-    said = dict(sides[1].protocol())
-    sets = {"generated": fake} if real is None else {"real": real, "generated": fake}
-    starts = {"real": sides[0], "generated": sides[1]}
-    said["start"] = "; ".join(f"{title} {starts[title].protocol()['start']}" for title in sets)
-    said["codec"] = "; ".join(f"{t} {'+'.join(sorted(s.codecs))}" for t, s in sets.items())
-    said["rate"] = "; ".join(f"{t} {_one(s.fps)} fps" for t, s in sets.items())
-    if recipe.clips.native:
-        said["native"] = "; ".join(f"{t} {_one(s.sizes)}" for t, s in sets.items())
-    said["conditioning"] = {
-        "unknown": "not said",
-        "none": "no frame of the reference set",
-        "reference": "first frames of the reference set",
-    }[_conditioning(recipe)]
-    said["repeats"] = "1"
-    return said
-
-
-def _conditioning(recipe: EvalRecipe) -> str:
-    if recipe.sets.fake == GENERATED:
-        return "reference" if recipe.generated.from_reference else "none"
-    return recipe.sets.conditioning
-
-
-def _one(counted: Counter[str]) -> str:
-    return next(iter(counted)) if len(counted) == 1 else "mixed"
-
-
-def _set_warnings(recipe: EvalRecipe, real: Measured | None, fake: Measured) -> list[str]:
-    warnings = []
-    sets = [("generated", fake)] + ([] if real is None else [("reference", real)])
-    for title, measured in sets:
-        count, asked = len(measured.keys), recipe.sets.num
-        if asked is not None and count < asked:
-            warnings.append(
-                f"{title} set: {asked} videos were asked for and {count} could be measured; none "
-                "is counted twice, so the figures are of fewer."
-            )
-        if measured.rejected:
-            first = measured.rejected[0]
-            warnings.append(
-                f"{title} set: {len(measured.rejected)} videos left out, the first because "
-                f"{first.reason} (all are listed in the JSON; --strict refuses)"
-            )
-    if real is None:
-        return warnings
-    if real.content_hash() == fake.content_hash():
-        warnings.append("both sets hold the same videos; distances between them are 0.")
-    for what, before, after in (("codec", real.codecs, fake.codecs), ("rate", real.fps, fake.fps)):
-        if before.keys() != after.keys() and recipe.clips.fps is None:
-            warnings.append(
-                f"{what}: reference videos have {_listed(before)}, generated ones "
-                f"{_listed(after)}; the difference alone moves figures"
-                + ("; -s clips.fps=8 takes both at one rate." if what == "rate" else ".")
-            )
-    return warnings
-
-
-def _listed(counted: Counter[str]) -> str:
-    most = [name for name, _ in counted.most_common(3)]
-    return ", ".join(most) + (" and others" if len(counted) > 3 else "")
-
-
-def _refuse_rejected(request: Request, real: Measured | None, fake: Measured) -> None:
-    rejected = [*fake.rejected, *([] if real is None else real.rejected)]
-    if request.strict and rejected:
-        listed = "\n".join(f"  {found.reason}" for found in rejected)
-        raise CheckFailed(f"eval --strict: {len(rejected)} videos cannot be measured:\n{listed}")
-
-
-def _facts(source: str, measured: Measured) -> SetFacts:
-    keys = hashlib.sha256(json.dumps(measured.keys).encode()).hexdigest()
-    return SetFacts(
-        source=Path(source).name,
-        count=len(measured.keys),
-        content=measured.content_hash(),
-        keys=keys,
-        fps=measured.fps,
-        codecs=measured.codecs,
-        sizes=measured.sizes,
-        rejected={found.key: found.reason for found in measured.rejected},
-    )

@@ -107,8 +107,9 @@ def test_the_same_folder_twice_warns_and_gives_zero(sets: Path, fdream: RunComma
 
 
 def test_all_runs_what_can_be_run_and_tells_why_the_rest_was_not(
-    sets: Path, fdream: RunCommand
+    sets: Path, fdream: RunCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FDREAM_PLUGINS", "")  # the built-in metrics alone
     ran = fdream("eval", "--all", *SMALL, "--real", "real", "--fake", "fake", "--json")
     assert ran.code == 0, ran.err
     found = as_json(ran.out)
@@ -178,13 +179,13 @@ def test_captions_that_are_missing_are_told_with_where_they_come_from(
     sets: Path, fdream: RunCommand
 ) -> None:
     from fdream.evals.sets import find_sources
-    from fdream.pipelines.evaluation import _lacks
+    from fdream.pipelines.eval_plan import lacks
     from fdream.stages.builtin.clip_metrics import CaptionAgreement
 
     save_video(Path("bare/clip.mp4"), np.zeros((8, 32, 32, 3), np.uint8), 8, Encoding("mp4"))
     metric = CaptionAgreement.__new__(CaptionAgreement)
-    assert "have no caption" in _lacks("clipsim", metric, find_sources("bare"), False)
-    assert _lacks("clipsim", metric, find_sources("fake"), False) == ""
+    assert "have no caption" in lacks("clipsim", metric, find_sources("bare"), False)
+    assert lacks("clipsim", metric, find_sources("fake"), False) == ""
 
 
 def test_saved_features_stand_for_the_reference(sets: Path, fdream: RunCommand) -> None:

@@ -10,7 +10,7 @@ import pytest
 from fdream.core.eval_recipe import EvalRecipe
 from fdream.core.prep_recipe import PrepRecipe
 from fdream.core.recipe_io import load_recipe
-from fdream.pipelines.evaluation import check_eval
+from fdream.pipelines.eval_plan import check_eval
 from fdream.pipelines.prep import check_prep
 from fdream.pipelines.training import check_recipe
 
