@@ -31,7 +31,8 @@ def cache() -> None:
 
     One folder: FDREAM_CACHE, or `cache` in the settings, or the system's place for caches. What
     fdream puts there can be made or fetched again, so it may go at any time. Generating puts
-    nothing there. Training keeps its latents in cache/ of the run folder, and they go with that.
+    nothing there. Training on shards keeps latents, flow and features there, for all runs; on
+    SpriteWorld it keeps them in cache/ of the run folder, and they go with that.
     Weights from the Hugging Face Hub lie in the Hub's own cache (HF_HOME).
     """
 
@@ -79,6 +80,61 @@ def stats(json: JsonOption = False) -> None:
     ]
     total = _human(sum(kind.size for kind in kinds))
     render.table(["kind", "kept by", "entries", "size"], [*rows, ["all", "", "", total]])
+
+
+@app.command()
+def verify(
+    ctx: typer.Context,
+    kind: KindOption = None,
+    remove_: Annotated[
+        bool, typer.Option("--remove", help="Remove what is damaged; it is computed again.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Read every entry that training keeps, and compare its bytes with what was written.
+
+    Exit code 1 where one is damaged, 0 once it is removed. Entries are named by the hash of all
+    that they depend on, so that none can be out of date; this finds what a disk has spoilt.
+
+    \b
+    Examples:
+      fdream cache verify
+      fdream cache verify --kind latents --remove
+    """
+    from fdream.core.cache import remove, survey
+    from fdream.core.errors import CheckFailed
+    from fdream.data.store import KINDS, damage
+
+    found = _of_kinds(survey(_root()), kind)
+    entries = [
+        entry
+        for one in found
+        if one.ours and one.name in KINDS
+        for entry in one.entries
+        if not entry.path.name.startswith(".")  # locks
+    ]
+    bad = []
+    with reporter_of(ctx).progress(len(entries), "reading the cache") as bar:
+        for entry in entries:
+            fault = damage(entry.path)
+            if fault is not None:
+                bad.append((entry, fault))
+            bar.update(1, damaged=len(bad))
+    if remove_:
+        remove([entry for entry, _ in bad])
+    if json:
+        rows = [{"kind": e.kind, "path": str(e.path), "fault": fault} for e, fault in bad]
+        render.as_json({"entries": len(entries), "removed": remove_, "damaged": rows})
+    else:
+        for entry, fault in bad:
+            render.line(f"{entry.path}: {fault}")
+        did = "removed" if remove_ else "damaged"
+        reporter_of(ctx).say(f"{len(entries)} entries read, {len(bad)} {did}")
+    if bad and not remove_:
+        raise CheckFailed(
+            f"{len(bad)} of {len(entries)} entries of the cache are damaged; `fdream cache verify "
+            "--remove` removes them, and the next run computes them again."
+        )
 
 
 @app.command()

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from fdream.core.errors import OutputError, UsageError
 from fdream.core.paths import cache_root
@@ -83,19 +84,35 @@ def cache_folder(kind: str) -> Path:
     if _is_ours(folder):
         return folder
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()) or folder.is_symlink():
-            raise OutputError(
-                f"cache {folder}: holds files that fdream did not put there; choose another root "
-                "with FDREAM_CACHE."
-            )
-        (folder / TAG_NAME).write_text(_TAG, encoding="ascii")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.is_symlink() or (folder.exists() and any(folder.iterdir())):
+            _refuse_unless_ours(folder)
+            return folder
+        # Tagged aside and renamed over nothing: of several processes all find it whole.
+        aside = folder.with_name(f".{kind}.{uuid4().hex}")
+        aside.mkdir()
+        (aside / TAG_NAME).write_text(_TAG, encoding="ascii")
+        try:
+            aside.rename(folder)
+        except OSError:  # another was first, or an empty folder may not be replaced here
+            if folder.is_dir() and not any(folder.iterdir()):
+                (aside / TAG_NAME).replace(folder / TAG_NAME)
+            shutil.rmtree(aside)
+            _refuse_unless_ours(folder)
     except OSError as error:
         raise OutputError(
             f"cache {folder}: cannot be made ({error.strerror or error}); choose another root with "
             "FDREAM_CACHE."
         ) from error
     return folder
+
+
+def _refuse_unless_ours(folder: Path) -> None:
+    if not _is_ours(folder):
+        raise OutputError(
+            f"cache {folder}: holds files that fdream did not put there; choose another root with "
+            "FDREAM_CACHE."
+        )
 
 
 def survey(root: Path) -> list[Kind]:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import BaseModel
+
 from fdream.core.errors import WeightsError
 from fdream.core.recipe import Recipe, StageChoice
 from fdream.models.bundle import Bundle
@@ -13,6 +15,7 @@ from fdream.models.foreign_base import ForeignBase, is_pipeline
 from fdream.stages import registry
 from fdream.stages.builtin.bundles import open_bundle
 from fdream.training.clips.dataset import ClipDataset
+from fdream.training.clips.shards import ShardClips, ShardsOptions
 from fdream.training.clips.sprites import SpriteClips
 from fdream.training.objective import Objective
 from fdream.training.objectives.autoencoder import AutoencoderObjective
@@ -32,6 +35,13 @@ OBJECTIVES: Final[dict[str, type[Objective[Any]]]] = {
     "image": ImageObjective,
     "video": VideoObjective,
 }
+
+
+SOURCES: Final[dict[str, type[BaseModel]]] = {
+    "spriteworld": SpriteWorldOptions,
+    "shards": ShardsOptions,
+}
+"""Where data may come from, and what a recipe may say of each."""
 
 
 def build_objective(recipe: Recipe, device: DeviceManager) -> Objective[Any]:
@@ -106,6 +116,10 @@ def _video(recipe: Recipe, options: VideoOptions, device: DeviceManager) -> Vide
 
 
 def _clips(recipe: Recipe, options: VideoOptions) -> ClipDataset:
+    if recipe.data.source == "shards":
+        shards = ShardsOptions.model_validate(recipe.data.options)
+        table = recipe.data
+        return ShardClips(shards, table.validation, recipe.run.seed, table.workers)
     data = SpriteWorldOptions.model_validate(recipe.data.options)
     source = ClipSource(data, recipe.data.validation, recipe.run.seed)
     return SpriteClips(source, options.clips, options.frames)

@@ -17,10 +17,9 @@ from fdream.core import launch
 from fdream.core.errors import RecipeError
 from fdream.core.recipe import Recipe
 from fdream.core.recipe_io import LoadedRecipe, Problem, problems_in, read_toml
-from fdream.pipelines.assembly import OBJECTIVES, build_objective
+from fdream.pipelines.assembly import OBJECTIVES, SOURCES, build_objective
 from fdream.training.checkpoints import complete
 from fdream.training.loop import TrainingLoop
-from fdream.training.pictures import SpriteWorldOptions
 from fdream.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -31,9 +30,14 @@ if TYPE_CHECKING:
 
 def check_recipe(recipe: Recipe) -> Iterable[Problem]:
     """Find what a recipe's free tables get wrong, before anything is rendered or loaded."""
-    if recipe.data.source != "spriteworld":
-        yield Problem(("data", "source"), "the sources are: spriteworld", recipe.data.source)
-    yield from _table_problems(SpriteWorldOptions, recipe.data.options, ("data", "options"))
+    source = recipe.data.source
+    if source not in SOURCES:
+        yield Problem(("data", "source"), f"the sources are: {', '.join(SOURCES)}", source)
+    else:
+        yield from _table_problems(SOURCES[source], recipe.data.options, ("data", "options"))
+        if source == "shards" and recipe.train.objective != "video":
+            rule = f"objective {recipe.train.objective!r} learns from spriteworld alone"
+            yield Problem(("data", "source"), rule, source)
     options = OBJECTIVES[recipe.train.objective].Options
     yield from _table_problems(options, recipe.objective, ("objective",))
     generator = recipe.stages.generator.use

@@ -40,6 +40,10 @@ class RunFolder:
     def log(self) -> Path:
         return self.root / "log.jsonl"
 
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine.jsonl"
+
     def make(self) -> None:
         """Make the folders inside."""
         for place in (self.checkpoints, self.cache, self.sheets):
@@ -72,5 +76,20 @@ class RunFolder:
 
     def write_row(self, row: Mapping[str, Any]) -> None:
         """Append a row to the log."""
-        with self.log.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(row) + "\n")
+        _append(self.log, row)
+
+    def quarantine_clip(self, name: str, reason: str, step: int) -> None:
+        """Note a clip that could not be read."""
+        _append(self.quarantine, {"step": step, "clip": name, "reason": reason})
+
+    def quarantined(self) -> set[str]:
+        """Return the names of the clips that were noted."""
+        if not self.quarantine.is_file():
+            return set()
+        lines = self.quarantine.read_text(encoding="utf-8").splitlines()
+        return {json.loads(line)["clip"] for line in lines if line}
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")

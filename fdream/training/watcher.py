@@ -43,6 +43,8 @@ class Watcher:
         self._batches = batches
         self._progress = progress
         self._last = (progress.step, progress.seconds, 0.0)
+        self._quarantined = folder.quarantined()
+        self._note_troubles()
 
     def log_step(self, figures: Mapping[str, float]) -> dict[str, float]:
         """Log a step's figures, with the pace of the steps since the last such row."""
@@ -54,7 +56,7 @@ class Watcher:
             "step_s": spent / (progress.step - step),
             "data_wait": (waits - waited) / spent,
         }
-        return self._log({**figures, **pace})
+        return self._log({**figures, **pace, **self._note_troubles()})
 
     def evaluate(self) -> dict[str, float]:
         """Measure the averaged weights on held-out samples, and log it."""
@@ -69,6 +71,14 @@ class Watcher:
         if self._engine.is_main:
             path = self._folder.sheets / f"step-{self._progress.step:08d}.png"
             Image.fromarray(drawing.sheet).save(path)
+
+    def _note_troubles(self) -> dict[str, float]:
+        """Write down clips that could not be read, each once, and say how many there are."""
+        for name, reason in self._objective.troubles().items():
+            if name not in self._quarantined and self._engine.is_main:
+                self._quarantined.add(name)
+                self._folder.quarantine_clip(name, reason, self._progress.step)
+        return {"quarantined": float(len(self._quarantined))} if self._quarantined else {}
 
     def _log(self, figures: Mapping[str, float]) -> dict[str, float]:
         progress = self._progress

@@ -124,3 +124,31 @@ def test_generating_keeps_nothing_on_this_machine(
     assert fdream("replay", "x.mp4", "--prior", stages[1], "--generator", stages[3]).code == 0
     assert [path.name for path in in_tmp.iterdir()] == ["x.mp4"]
     assert list(own_home.rglob("*")) == []
+
+
+def test_verify_names_what_is_damaged_and_removes_it_when_asked(fdream) -> None:
+    import numpy as np
+
+    from fdream.data import store
+
+    def made():
+        return {"a": np.zeros(4, np.float32)}, {}
+
+    good, bad = (store.keep("latents", {"k": k}, made).path for k in (1, 2))
+    assert fdream("cache", "verify").code == 0
+    bad.write_bytes(bad.read_bytes()[:-1] + b"\1")
+    ran = fdream("cache", "verify")
+    assert (ran.code, ran.out) == (1, f"{bad}: its bytes are not what was written\n")
+    assert fdream("cache", "verify", "--kind", "latents", "--json").code == 1
+    ran = fdream("cache", "verify", "--remove", "--json")
+    assert ran.code == 0
+    assert json.loads(ran.out) == {
+        "entries": 2,
+        "removed": True,
+        "damaged": [
+            {"kind": "latents", "path": str(bad), "fault": "its bytes are not what was written"}
+        ],
+    }
+    assert good.exists()
+    assert not bad.exists()
+    assert fdream("cache", "verify").code == 0

@@ -150,3 +150,14 @@ def test_root_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be read"):
         survey(tmp_path / "file")
+
+
+def test_of_many_that_make_a_folder_at_once_all_get_it(own_home: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    for number in range(20):
+        with ThreadPoolExecutor(8) as pool:
+            found = set(pool.map(cache_folder, [f"kind-{number}"] * 8))
+        assert found == {own_home / "cache" / f"kind-{number}"}
+    left = {path.name for path in (own_home / "cache").iterdir()}
+    assert left == {f"kind-{number}" for number in range(20)}

@@ -178,3 +178,72 @@ def _clip_tokenizer() -> Any:
         for letter in LETTERS:
             vocabulary[letter + ending] = len(vocabulary)
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=12)
+
+
+@dataclass(frozen=True)
+class ClipFile:
+    """A clip for a shard made on the spot."""
+
+    key: str
+    frames: Any
+    fps: float = 8.0
+    appearance: str = "a thing"
+    motion: str = "it moves"
+    data: bytes | None = None
+    noted: bool = True
+    promised: int | None = None
+    """Frames that its JSON claims; the true number when not set."""
+
+
+@pytest.fixture(scope="session")
+def clip_file() -> type[ClipFile]:
+    """The class, for tests that make clips: a conftest cannot be imported."""
+    return ClipFile
+
+
+@pytest.fixture(scope="session")
+def write_shard() -> Callable[[Path, list[ClipFile]], Path]:
+    """Write clips as a shard of the layout that prep and video2dataset write."""
+    from fdream.data.encoding import Encoding
+    from fdream.data.shards.writer import json_bytes, write_tar
+    from fdream.data.writers import encode_video
+
+    def write(path: Path, clips: list[ClipFile]) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        samples = []
+        for clip in clips:
+            video = clip.data
+            if video is None:
+                video = encode_video(clip.frames, clip.fps, Encoding("mp4"))
+            count, height, width, _ = clip.frames.shape
+            facts = {"height": height, "width": width, "num_frames": clip.promised or count}
+            facts["fps"] = clip.fps
+            samples.append(
+                (
+                    clip.key,
+                    {
+                        "mp4": video,
+                        "txt": f"{clip.appearance}, {clip.motion}".encode(),
+                        "json": json_bytes(facts if clip.noted else {}),
+                        "appearance.txt": clip.appearance.encode(),
+                        "motion.txt": clip.motion.encode(),
+                    },
+                )
+            )
+        write_tar(path, samples)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def sprite_frames() -> Callable[..., Any]:
+    """Render a small clip of SpriteWorld: uint8 (F, H, W, 3)."""
+    from fdream.core.sizes import Size
+    from fdream.data.spriteworld.world import SpriteWorld
+
+    def render(seed: int, frames: int = 6, height: int = 32, width: int = 32) -> Any:
+        world = SpriteWorld(cast="plain", size=Size(height, width), frames=frames, split="all")
+        return world.clip(seed).frames
+
+    return render

@@ -57,11 +57,11 @@ class HeldOut:
 
     Attributes:
         views: with latents.
-        frames: uint8 (B, F, H, W, 3), what they show.
+        frames: fetches uint8 (B, F, H, W, 3), what they show; few of them are looked at.
     """
 
     views: Views
-    frames: np.ndarray
+    frames: Callable[[], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class ClipCoder:
         teacher: identifies the teacher of flow: its name, and its options where they are not the
             defaults.
         features_key: identifies the encoders of ``features``.
+        dtype: the number format in which networks answer.
     """
 
     encode: Callable[[np.ndarray], Tensor]
@@ -90,6 +91,7 @@ class ClipCoder:
     vae_key: str
     teacher: str
     features_key: str
+    dtype: str
 
 
 class ClipDataset(ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ class SpriteClips(ClipDataset):
                 target=_packed(self._flow_of(part)),
                 latents=self._coder.encode(frames),
             )
-            parts.append(HeldOut(views, frames))
+            parts.append(HeldOut(views, partial(np.asarray, frames)))
         return parts
 
     def _strided(self, video: Tensor) -> Tensor:

@@ -120,6 +120,7 @@ class VideoObjective(Objective[ClipBatch]):
             vae_key=self.base.hash_of("vae"),
             teacher=self._teacher,
             features_key=self._features_key(),
+            dtype=str(self.device.dtype).removeprefix("torch."),
         )
         self.clips.prepare(coder, cache, share, reporter)
         self.held_out = self.clips.held_out()
@@ -203,7 +204,8 @@ class VideoObjective(Objective[ClipBatch]):
             noise = initial_noise(tuple(views.latents.shape[1:]), list(rows)).to(here)
             noisy = schedule.add_noise(views.latents, noise, t)
             output = self.generator.predict(noisy, t, self._condition(views, views.latents)).output
-            error = F.mse_loss(output.float(), schedule.target(views.latents, noise, t))
+            wanted = schedule.target(views.latents, noise, t)
+            error = _mean_square(output.float(), wanted, views.counts)
             errors += error.item() * len(rows)
         return {"loss": errors / total}
 

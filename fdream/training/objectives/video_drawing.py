@@ -39,7 +39,7 @@ def draw_held_out(
         room = options.sheet_clips - len(clips)
         if room <= 0:
             break
-        real, views = part.frames[:room], part.views
+        real, views = part.frames()[:room], part.views
         count = len(real)
         drawn = generator.animate(
             real[:, 0],
