@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from fdream.core.errors import CheckFailed
 from fdream.evals.resampling import FEWEST_GROUPS, Interval, jackknife
+from fdream.evals.results import StoredFigure, StoredResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +53,21 @@ class Difference:
         }
 
 
-def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
+def compare(first: StoredResult, second: StoredResult) -> list[Difference]:
     """Compare every figure that both results have.
-
-    Args:
-        first: as ``results.read_result`` returns it.
-        second: likewise.
 
     Raises:
         CheckFailed: no figure in common, or a protocol differs; names every difference.
     """
-    names = [name for name in first["figures"] if name in second["figures"]]
+    names = [name for name in first.figures if name in second.figures]
     if not names:
         raise CheckFailed(
-            f"compare: no figure in common; the first has {', '.join(first['figures']) or 'none'}, "
-            f"the second {', '.join(second['figures']) or 'none'}."
+            f"compare: no figure in common; the first has {', '.join(first.figures) or 'none'}, "
+            f"the second {', '.join(second.figures) or 'none'}."
         )
     problems = _differing_sets(first, second)
     for name in names:
-        problems += _differing_protocols(name, first["figures"][name], second["figures"][name])
+        problems += _differing_protocols(name, first.figures[name], second.figures[name])
     if problems:
         unique = list(dict.fromkeys(problems))
         raise CheckFailed(
@@ -79,40 +75,27 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Differe
             + "\n".join(f"  {problem}" for problem in unique)
             + "\nMeasure both sets with one recipe against one reference set."
         )
-    paired = first["fake"]["keys"] == second["fake"]["keys"]
+    paired = first.fake.keys == second.fake.keys
+    return [_difference(name, first.figures[name], second.figures[name], paired) for name in names]
+
+
+def _differing_sets(first: StoredResult, second: StoredResult) -> list[str]:
+    before, after = ("" if r.real is None else r.real.content for r in (first, second))
+    return [] if before == after else ["reference set: the videos differ"]
+
+
+def _differing_protocols(name: str, first: StoredFigure, second: StoredFigure) -> list[str]:
+    before, after = first.said(), second.said()
     return [
-        _difference(name, first["figures"][name], second["figures"][name], paired) for name in names
+        f"{name}, {key}: {before.get(key, 'not said')!r} and {after.get(key, 'not said')!r}"
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key) != after.get(key)
     ]
 
 
-def _differing_sets(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    before = (first.get("real") or {}).get("content")
-    after = (second.get("real") or {}).get("content")
-    if before == after:
-        return []
-    return ["reference set: the videos differ"]
-
-
-def _differing_protocols(
-    name: str, first: Mapping[str, Any], second: Mapping[str, Any]
-) -> list[str]:
-    said = [
-        {**figure["protocol"], "n": f"{figure['n_real']} real, {figure['n_fake']} generated"}
-        for figure in (first, second)
-    ]
-    keys = dict.fromkeys([*said[0], *said[1]])
-    return [
-        f"{name}, {key}: {said[0].get(key, 'not said')!r} and {said[1].get(key, 'not said')!r}"
-        for key in keys
-        if said[0].get(key) != said[1].get(key)
-    ]
-
-
-def _difference(
-    name: str, first: Mapping[str, Any], second: Mapping[str, Any], paired: bool
-) -> Difference:
-    before, after = np.array(first["without"]), np.array(second["without"])
-    apart = second["value"] - first["value"]
+def _difference(name: str, first: StoredFigure, second: StoredFigure, paired: bool) -> Difference:
+    before, after = np.array(first.without), np.array(second.without)
+    apart = second.value - first.value
     interval = None
     if len(before) == len(after) >= FEWEST_GROUPS:
         if paired:
@@ -126,7 +109,7 @@ def _difference(
             method = f"unpaired jackknife over {len(before)} groups"
         interval = Interval(interval.low, interval.high, method)
     return Difference(
-        name, first["value"], second["value"], interval, paired, _winner(first["better"], interval)
+        name, first.value, second.value, interval, paired, _winner(first.better, interval)
     )
 
 

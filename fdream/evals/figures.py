@@ -260,9 +260,13 @@ def _require(name: str, n_real: int, n_fake: int) -> None:
 
 
 def _baselines(real: Rows, frozen: Rows | None, count: int) -> dict[str, float]:
-    """Return what the figure has to be read with."""
+    """Return what the figure has to be read with.
+
+    The halves are as large as the sets that are compared, where the reference has twice as many
+    videos: then both distances carry the same bias.
+    """
     beside: dict[str, float] = {}
-    half = len(real) // 2
+    half = min(len(real) // 2, count)
     if half >= 2:
         first, second = _flat(real[:half]), _flat(real[half : 2 * half])
         beside[f"real_halves_n{half}"] = _frechet(first, second, None, real.shape)[0]

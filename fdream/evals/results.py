@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ValidationError
 
 from fdream.core.errors import DataError
 from fdream.core.paths import atomic_write
@@ -97,7 +99,37 @@ def write_result(path: Path, record: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def read_result(path: Path) -> dict[str, Any]:
+class StoredFigure(BaseModel):
+    """What comparing needs of a figure; ``Figure.record`` wrote it."""
+
+    value: float
+    better: Literal["lower", "higher", "neither"]
+    n_real: int
+    n_fake: int
+    protocol: dict[str, str]
+    without: tuple[float, ...]
+
+    def said(self) -> dict[str, str]:
+        """Return everything that decides the figure, the counts among it."""
+        return {**self.protocol, "n": f"{self.n_real} real, {self.n_fake} generated"}
+
+
+class StoredSet(BaseModel):
+    """What comparing needs of a set; ``SetFacts`` wrote it."""
+
+    content: str
+    keys: str
+
+
+class StoredResult(BaseModel):
+    """What comparing needs of a result."""
+
+    figures: dict[str, StoredFigure]
+    real: StoredSet | None
+    fake: StoredSet
+
+
+def read_result(path: Path) -> StoredResult:
     """Read a result back.
 
     Raises:
@@ -115,7 +147,15 @@ def read_result(path: Path) -> dict[str, Any]:
             f"{path}: of schema {record.get('schema')!r}; this fdream reads {SCHEMA}. Measure "
             "again, or use a matching fdream."
         )
-    return record
+    try:
+        return StoredResult.model_validate(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise DataError(
+            f"{path}: {place}: {first['msg'].lower()}; the result was changed since it was "
+            "written. Measure again."
+        ) from error
 
 
 def _facts(facts: SetFacts) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from fdream.core.cache import cache_folder
 from fdream.core.errors import DataError, FdreamError, StageError, UsageError, WeightsError
 from fdream.core.eval_recipe import EvalRecipe
 from fdream.core.launch import num_processes
+from fdream.core.paths import CACHE_VARIABLE, cache_root
 from fdream.core.recipe_io import Problem
 from fdream.evals.clips import ClipRule, Start
 from fdream.evals.measuring import Pass
@@ -168,22 +169,27 @@ def _build(
             if request.offline and name == "fvd":
                 warnings.append(
                     "fvd: I3D is not here, so the offline features of SpriteWorld's classifier "
-                    f"stand in as fvd_sprite, which is no FVD. {error}"
+                    f"stand in as fvd_sprite, which is no FVD. {_told(error)}"
                 )
                 waiting.insert(0, "fvd-sprite")
                 continue
             if not request.lenient:
                 raise
-            skipped[name] = str(error)
+            skipped[name] = _told(error)
         except (StageError, UsageError) as error:
             if not request.lenient:
                 raise
-            skipped[name] = str(error)
+            skipped[name] = _told(error)
         else:
             steady = any(figure.consistency for figure in metrics[name].figures)
             if steady and MOTION not in (*metrics, *waiting):
                 waiting.append(MOTION)
     return metrics
+
+
+def _told(error: FdreamError) -> str:
+    """Say why, without where this machine keeps its cache: the result travels."""
+    return str(error).replace(str(cache_root()), CACHE_VARIABLE)
 
 
 def _sets(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
 from fdream.data.encoding import Encoding
 from fdream.data.writers import save_video
+from fdream.stages.builtin import frechet_metrics
 from tests.conftest import RunCommand
 
 SMALL = ("-s", "clips.frames=6", "-s", "clips.size=32")
@@ -93,6 +99,49 @@ def test_fvd_without_its_network_is_exit_3_and_says_where_it_is(
     assert ran.out == ""
 
 
+class Grey(nn.Module):
+    """Called as I3D is; four features of each clip's mean colours."""
+
+    def forward(
+        self, x: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False
+    ) -> Tensor:
+        colours = x.flatten(2).mean(2)
+        return torch.cat([colours, x.flatten(1).std(1, keepdim=True)], 1)
+
+
+def test_fvd_comes_with_all_that_makes_it_honest(
+    in_tmp: Path, fdream: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.jit.script(Grey()).save("i3d.pt")
+    digest = hashlib.sha256(Path("i3d.pt").read_bytes()).hexdigest()
+    monkeypatch.setattr(frechet_metrics, "I3D", replace(frechet_metrics.I3D, sha256=digest))
+    for number, name in enumerate(("real", "fake")):
+        for clip in range(16):
+            frames = np.random.default_rng([number, clip]).integers(0, 256, 3, dtype=np.uint8)
+            video = np.broadcast_to(frames, (12, 8, 8, 3)).copy()
+            video[6:] //= 2
+            save_video(Path(name) / f"{clip}.apng", video, 8, Encoding("apng"))
+    command = ("eval", "--fvd", "--real", "real", "--fake", "fake", "--json")
+    ran = fdream(*command, "-s", "measure.options.fvd.weights=i3d.pt", "-s", "clips.frames=10",
+                 "-s", "clips.fps=8", "-s", "clips.size=16", "-s",
+                 "sets.conditioning=none")  # fmt: skip
+    assert ran.code == 0, ran.err
+    figures = as_json(ran.out)["figures"]
+    assert list(figures) == ["fvd", "fvd_infinity", "kvd"]
+    for figure in figures.values():
+        assert figure["interval"]["method"] == "jackknife over 16 groups"
+        assert (figure["n_real"], figure["n_fake"]) == (16, 16)
+    assert set(figures["fvd"]["beside"]) == {"real_halves_n8", "first_frame_repeated"}
+    said = figures["fvd"]["protocol_text"]
+    for part in (
+        "I3D Kinetics-400", f"sha256 {digest[:16]}", "frames 10, stride 1", "fps 8", "16x16",
+        "antialiased", "centre crop", "range uint8 RGB 0-255", "real start drawn by key",
+        "generated from the first frame", "codec real", "no frame of the reference set",
+        "repeats 1", "groups 16", "n 16 real, 16 generated",
+    ):  # fmt: skip
+        assert part in said, part
+
+
 def test_the_same_folder_twice_warns_and_gives_zero(sets: Path, fdream: RunCommand) -> None:
     start = ("-s", "clips.real_start=first")
     ran = fdream("eval", "-m", "fvd-sprite", *SMALL, *start, "--real", "real", "--fake", "real",
@@ -119,6 +168,7 @@ def test_all_runs_what_can_be_run_and_tells_why_the_rest_was_not(
         "is-frame", "lpips", "watermark",
     }  # fmt: skip
     assert "i3d_torchscript.pt" in found["skipped"]["fvd"]
+    assert os.environ["FDREAM_CACHE"] not in ran.out  # a result travels
     assert "torchvision" in found["skipped"]["lpips"]
 
 
@@ -214,8 +264,10 @@ def test_compare_accepts_one_protocol_and_refuses_two(sets: Path, fdream: RunCom
     refused = fdream("eval", "compare", "a.json", "c.json")
     assert refused.code == 1
     assert "frames: '6, stride 1' and '5, stride 1'" in refused.err
-    Path("d.json").write_text("{}")
-    assert fdream("eval", "compare", "a.json", "d.json").code == 4
+    whole = as_json(Path("a.json").read_text())
+    for broken in ({}, {"kind": "fdream eval", "schema": 1}, {**whole, "figures": {"fvd": {}}}):
+        Path("d.json").write_text(json.dumps(broken))
+        assert fdream("eval", "compare", "a.json", "d.json").code == 4
 
 
 def test_the_report_holds_everything_and_loads_nothing(sets: Path, fdream: RunCommand) -> None:

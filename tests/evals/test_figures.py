@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from fdream.evals.figures import (
     kernel_name,
     mean_figure,
 )
+from fdream.evals.results import StoredResult
 from fdream.stages.interfaces import FigureSpec
 
 FVD = FigureSpec("fvd", "features", "frechet", "lower", temporal=True)
@@ -49,6 +49,16 @@ def test_fid_stands_beside_the_one_of_torchmetrics() -> None:
     real, fake = features(0, 60).reshape(20, 3, 8), features(1, 60, 0.5).reshape(20, 3, 8)
     made = by_name(frechet_figures(fid, real, fake, None, {}))["fid"]
     assert made.beside["torchmetrics"] == pytest.approx(made.value, rel=1e-6)
+
+
+@pytest.mark.parametrize(("n_real", "halves"), [(64, 32), (100, 40), (40, 20)])
+def test_the_halves_are_as_large_as_the_sets_where_there_are_videos_enough(
+    n_real: int, halves: int
+) -> None:
+    real = features(0, n_real)
+    made = by_name(frechet_figures(FVD, real, features(1, 40), None, {}))
+    expected = frechet_figures(FVD, real[:halves], real[halves : 2 * halves], None, {})[0].value
+    assert made["fvd"].beside == {f"real_halves_n{halves}": pytest.approx(expected, rel=1e-9)}
 
 
 def test_too_small_a_sample_has_no_limit_and_says_so() -> None:
@@ -129,12 +139,14 @@ def test_the_protocol_names_the_counts() -> None:
     assert made.protocol_hash() != other.protocol_hash()
 
 
-def result(figures: list[Figure], keys: str = "names", real: str = "reference") -> dict[str, Any]:
-    return {
-        "figures": {figure.name: json.loads(json.dumps(figure.record())) for figure in figures},
-        "real": {"content": real},
-        "fake": {"keys": keys},
-    }
+def result(figures: list[Figure], keys: str = "names", real: str = "reference") -> StoredResult:
+    return StoredResult.model_validate(
+        {
+            "figures": {figure.name: json.loads(json.dumps(figure.record())) for figure in figures},
+            "real": {"content": real, "keys": "any"},
+            "fake": {"content": "any", "keys": keys},
+        }
+    )
 
 
 def noisy(seed: int, shift: float) -> np.ndarray:

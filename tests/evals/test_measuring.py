@@ -12,11 +12,11 @@ from fdream.core.device import DeviceManager
 from fdream.core.errors import DataError
 from fdream.core.report import SilentReporter
 from fdream.core.sizes import Size
-from fdream.evals.clips import ClipRule
+from fdream.evals.clips import Clip, ClipRule
 from fdream.evals.figures import frechet_figures
 from fdream.evals.measuring import Measured, Pass, SetMeasurer
 from fdream.evals.row_store import RowStore
-from fdream.evals.sets import drawn_order, find_sources, sprite_sources
+from fdream.evals.sets import FileSource, drawn_order, find_sources, sprite_sources
 from fdream.stages import registry
 from fdream.stages.interfaces import ClipBatch, FigureSpec, Metric
 from tests.evals.conftest import WriteVideos, numbered
@@ -56,6 +56,25 @@ def go(
 
 def light(measured: Measured, kind: Any = "clip") -> list[float]:
     return measured.columns["light", kind]["light"].tolist()
+
+
+def test_all_metrics_share_one_decoding(
+    write_videos: WriteVideos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+    read = FileSource.read
+
+    def counted(source: FileSource, rule: ClipRule) -> Clip:
+        decoded.append(source.key)
+        return read(source, rule)
+
+    monkeypatch.setattr(FileSource, "read", counted)
+    metrics = {"one": Light(), "two": Light(), "three": Light()}
+    job = Pass(RULE, metrics, tmp_path / "cache", frozen=frozenset({"one", "two"}))
+    sources = find_sources(str(write_videos("videos", 5)))
+    SetMeasurer(job, SilentReporter()).measure(sources, None, "videos")
+    assert sorted(decoded) == sorted(source.key for source in sources)
+    assert [metric.seen for metric in metrics.values()] == [10, 10, 5]
 
 
 def test_batch_workers_and_file_order_change_nothing(
