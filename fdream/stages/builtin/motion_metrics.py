@@ -13,7 +13,7 @@ from einops import rearrange
 from PIL import Image
 
 from fdream.core.errors import DataError, StageError
-from fdream.models.flow_ops import warp
+from fdream.models.motion_measures import moves, warping_error
 from fdream.stages.builtin.dis_flow import teach_flow
 from fdream.stages.interfaces import ClipBatch, FigureSpec, Metric
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     Columns = dict[str, NDArray[np.floating[Any]]]
 
-_TOP_SHARE: Final = 0.05
-_THRESHOLD: Final = 6.0 / 256
-_MOVING_FRAMES: Final = 4 / 16
 _ROUNDING: Final = 1 / 12 / 255**2
 """Mean square error of rounding to 8 bits: frames nearer than that count as equal."""
 
@@ -60,9 +57,9 @@ class Motion(Metric):
             video = _unit_video(clip)
             target = teach_flow(video, self._preset)
             speed = target.flow[0].norm(dim=0)
-            found["moves"].append(float(_moves(speed)))
+            found["moves"].append(float(moves(speed)))
             found["magnitude"].append(float(speed.mean()))
-            found["warping"].append(_warping_error(video[0], target.flow[0], target.visibility[0]))
+            found["warping"].append(warping_error(video[0], target.flow[0], target.visibility[0]))
         return {name: np.array(values, np.float32) for name, values in found.items()}
 
     def protocol(self) -> dict[str, str]:
@@ -171,27 +168,6 @@ class WatermarkLeakage(Metric):
 def _unit_video(clip: NDArray[np.uint8]) -> Tensor:
     """Turn uint8 (F, H, W, 3) into (1, 3, F, H, W) in [-1, 1]."""
     return rearrange(torch.from_numpy(clip), "f h w c -> 1 c f h w").float() / 127.5 - 1
-
-
-def _moves(speed: Tensor) -> bool:
-    """Apply the rule to the speed of (F-1, H, W) pixels."""
-    pairs, height, width = speed.shape
-    fastest = max(1, int(_TOP_SHARE * height * width))
-    top = speed.flatten(1).topk(fastest, dim=1).values.mean(dim=1)
-    needed = max(1, round(_MOVING_FRAMES * (pairs + 1)))
-    return int((top > _THRESHOLD * min(height, width)).sum()) >= needed
-
-
-def _warping_error(video: Tensor, flow: Tensor, visible: Tensor) -> float:
-    """Return the mean square of what is left when the next frame is carried back, in [0, 1].
-
-    Source: Lai et al., arXiv 1808.00449, here with our flow.
-    """
-    here, there = (rearrange(part, "c f h w -> f c h w") for part in (video[:, :-1], video[:, 1:]))
-    carried = warp(there, rearrange(flow, "c f h w -> f c h w"))
-    weight = rearrange(visible, "1 f h w -> f 1 h w")
-    squares = ((here - carried) / 2).square().mean(dim=1, keepdim=True)
-    return float((squares * weight).sum() / weight.sum().clamp(min=1))
 
 
 def _read_overlay(path: Path) -> NDArray[np.float32]:

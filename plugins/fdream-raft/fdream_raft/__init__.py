@@ -1,0 +1,1 @@
+"""RAFT optical flow for fdream: a teacher for training, and a metric of motion."""
