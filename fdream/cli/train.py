@@ -42,7 +42,12 @@ def train(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the recipe, print it whole, and stop.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check recipe, stages, weights, shards, disk and memory, print the whole recipe, "
+            "and stop. The device is not touched, and nothing is written.",
+        ),
     ] = False,
     resume: Annotated[
         str,
@@ -91,7 +96,7 @@ def train(
         sets.append(f"train.init_from={dumps(init_from)}")
     loaded = load_recipe(recipe, sets, unset or (), checks=[check_recipe])
     if dry_run:
-        render.line(loaded.toml().rstrip())
+        _rehearse(ctx, loaded, device, dtype, json)
         return
     if prove:
         _prove(ctx, loaded, [recipe, *_passed_on(sets, unset or (), device, dtype, threads)], json)
@@ -116,6 +121,40 @@ def train(
         )
     else:
         render.line(str(folder.root))
+
+
+def _rehearse(
+    ctx: typer.Context,
+    loaded: LoadedRecipe[Recipe],
+    device: str | None,
+    dtype: str | None,
+    json: bool,
+) -> None:
+    from fdream.pipelines.rehearsal import Rehearsal, refuse_faults
+
+    run, reporter = loaded.recipe.run, reporter_of(ctx)
+    found = []
+    for one in Rehearsal(loaded, device or run.device, dtype or run.dtype, reporter).findings():
+        found.append(one)
+        if one.fault is None:
+            reporter.say(f"{one.subject}: {one.told}")
+    if json:
+        render.as_json(
+            {
+                "recipe": loaded.recipe.model_dump(mode="json", by_alias=True),
+                "findings": [
+                    {
+                        "subject": one.subject,
+                        "ok": one.fault is None,
+                        "told": one.told or str(one.fault),
+                    }
+                    for one in found
+                ],
+            }
+        )
+    else:
+        render.line(loaded.toml().rstrip())
+    refuse_faults(found)
 
 
 def _prove(

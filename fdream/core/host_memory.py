@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -59,3 +61,19 @@ def _number(path: Path) -> int | None:
     except OSError:
         return None
     return int(text) if text.isdigit() else None
+
+
+def gpu_bytes() -> int | None:
+    """Return the memory of the smallest NVIDIA GPU as its driver tells it, or None without one.
+
+    The driver's own tool is asked, so that this process takes no memory there.
+    """
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    query = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        return min(int(line) for line in told.split()) << 20
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None  # a tool without a driver, or without a GPU

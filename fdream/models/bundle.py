@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
@@ -160,6 +161,24 @@ class Bundle(BundleFolder):
                 "again."
             ) from error
         return component.eval() if is_module else component
+
+    def skeleton(self, name: str) -> nn.Module:
+        """Build a component of diffusers' kind whose weights hold nothing: to be measured, not run.
+
+        Raises:
+            WeightsError: see ``load``.
+        """
+        self.check(name)
+        try:
+            with init_empty_weights():
+                found: nn.Module = self._loader(name).from_config(self.config(name))
+        except (RecipeError, *_UNFIT) as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise WeightsError(
+                f"bundle {self.path.name!r}: {name} cannot be built ({reason}); fetch or train it "
+                "again."
+            ) from error
+        return found
 
     def _loader(self, name: str) -> Any:
         class_name = self.class_of(name)

@@ -73,10 +73,12 @@ def open_base(recipe: Recipe) -> Bundle:
     """
     init_from = recipe.train.init_from
     assert init_from is not None, "check_recipe asks for init_from"
+    foreign = foreign_base(recipe)
     try:
-        foreign = foreign_base(recipe)
         return open_bundle(init_from) if foreign is None else foreign.open()
     except WeightsError as error:
+        if foreign is not None:
+            raise WeightsError(f"train.init_from: {error}") from error
         raise WeightsError(
             f"train.init_from: {error} If it is the run of an earlier stage, train that first: "
             "`fdream recipes list` tells the order."

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from fdream.training.checkpoints import Progress
 
 
+_RESOLVED: Final = "recipe.resolved.toml"
+
+
 def check_recipe(recipe: Recipe) -> Iterable[Problem]:
     """Find what a recipe's free tables get wrong, before anything is rendered or loaded."""
     source = recipe.data.source
@@ -118,16 +121,25 @@ def _table_problems(
         yield from problems_in(error, location)
 
 
-def _claim(folder: RunFolder, loaded: LoadedRecipe, device: DeviceManager) -> None:
-    """Write down what the run is, or make sure that the folder's run is this one."""
-    resolved = folder.root / "recipe.resolved.toml"
+def refuse_another_recipe(folder: RunFolder, loaded: LoadedRecipe) -> None:
+    """Make sure that a folder holds no run, or this one.
+
+    Raises:
+        RecipeError: it holds a run of another recipe.
+    """
+    resolved = folder.root / _RESOLVED
     if resolved.is_file() and _identity(_recipe_of(resolved)) != _identity(loaded.recipe):
         raise RecipeError(
             f"run.output = {str(folder.root)!r}: the folder holds a run of another recipe "
             "(see recipe.resolved.toml there); choose another folder with -s run.output=FOLDER, or "
             "remove it."
         )
-    resolved.write_text(loaded.toml(), encoding="utf-8")
+
+
+def _claim(folder: RunFolder, loaded: LoadedRecipe, device: DeviceManager) -> None:
+    """Write down what the run is."""
+    refuse_another_recipe(folder, loaded)
+    (folder.root / _RESOLVED).write_text(loaded.toml(), encoding="utf-8")
     facts = {
         "schema": 1,
         "versions": {

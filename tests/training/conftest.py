@@ -73,6 +73,12 @@ class Foreign:
         }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Networks this small gain nothing from a second thread, and lose much when it is busy."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Foreign]:
     """Make tiny models of a family: ``sd15``, ``sd21`` or ``sdxl``."""

@@ -304,6 +304,9 @@ def test_without_encoders_their_parts_are_left_out(foreign: Make) -> None:
     from fdream.training.objectives.video_model import new_motion
 
     folder = foreign("sd15")
-    motion = new_motion(VideoOptions(motion=SMALL), ForeignBase(str(folder.base)).open())
+    base = ForeignBase(str(folder.base)).open()
+    motion = new_motion(
+        VideoOptions(motion=SMALL), base, base.skeleton("unet"), base.skeleton("vae")
+    )
     assert motion.adapter is None
     assert motion.empty_motion is None

@@ -83,7 +83,13 @@ def survey(options: ShardsOptions, validation: int, reporter: Reporter) -> Surve
     Raises:
         DataError: there are no shards, or no clip in them serves.
     """
-    shards = [shard for place in options.places for shard in find_shards(place)]
+    try:
+        shards = [shard for place in options.places for shard in find_shards(place)]
+    except DataError as error:
+        raise DataError(
+            f"data.options.shards: {error} `fdream prep CLIPS -o FOLDER` makes them; then say "
+            "-s data.options.shards=FOLDER."
+        ) from error
     clips = index_shards(shards, reporter)
     found = sort_clips(clips, options.rules, validation)
     if not found.num_training:

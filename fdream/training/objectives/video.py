@@ -6,6 +6,7 @@ of the supervisor.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -352,10 +353,11 @@ class VideoObjective(Objective[ClipBatch]):
         )
 
     def _features_key(self) -> str:
-        names = ["text_encoder", "text_encoder_2", "image_encoder", "tokenizer"]
+        names = ["text_encoder", "text_encoder_2", "image_encoder", "tokenizer", "tokenizer_2"]
         if self.model.frozen_text:
             names += ["motion_text_encoder", "motion_tokenizer"]
-        return self.base.hash_of(*(name for name in names if self.base.has(name)))
+        conventions = json.dumps(self.base.information.get("encoders"), sort_keys=True)
+        return f"{self.base.hash_of(*filter(self.base.has, names))} {conventions}"
 
     @staticmethod
     def _size(views: Views) -> tuple[int, int]:

@@ -59,7 +59,11 @@ class VideoModel:
         gradient_checkpointing: bool = False,
     ) -> None:
         self._base = base
-        self.motion = base.load("motion") if base.has("motion") else new_motion(options, base)
+        self.motion = (
+            base.load("motion")
+            if base.has("motion")
+            else new_motion(options, base, base.load("unet"), base.load("vae"))
+        )
         self.generator = DreamerGenerator.assemble(base, self.motion, device=device)
         self.network = self.generator.network
         self.network.gradient_checkpointing = gradient_checkpointing
@@ -154,14 +158,21 @@ class VideoModel:
             )
 
 
-def new_motion(options: VideoOptions, base: Bundle) -> MotionModules:
+def new_motion(
+    options: VideoOptions, base: Bundle, unet: nn.Module, vae: nn.Module
+) -> MotionModules:
     """Make fresh motion modules for a base; widths that the recipe leaves open fit its encoders.
+
+    Args:
+        options: of the objective.
+        base: what the modules are for.
+        unet: its spatial network; a skeleton will do.
+        vae: its autoencoder, likewise.
 
     Raises:
         RecipeError: the recipe asks for zero terminal SNR on a base that cannot take it.
     """
-    unet, own = base.load("unet"), base.load("scheduler")
-    vae = base.load("vae")
+    own = base.load("scheduler")
     schedule = training_schedule(own, options.zero_terminal_snr)
     return MotionModules.for_base(
         unet,
