@@ -49,6 +49,14 @@ def train(
             "and stop. The device is not touched, and nothing is written.",
         ),
     ] = False,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview-data",
+            help="Show how the clips fall into buckets and what is left out, write a sheet of them "
+            "into the run folder, and stop.",
+        ),
+    ] = False,
     resume: Annotated[
         str,
         typer.Option(
@@ -97,6 +105,9 @@ def train(
     loaded = load_recipe(recipe, sets, unset or (), checks=[check_recipe])
     if dry_run:
         _rehearse(ctx, loaded, device, dtype, json)
+        return
+    if preview:
+        _preview(ctx, loaded, json)
         return
     if prove:
         _prove(ctx, loaded, [recipe, *_passed_on(sets, unset or (), device, dtype, threads)], json)
@@ -155,6 +166,36 @@ def _rehearse(
     else:
         render.line(loaded.toml().rstrip())
     refuse_faults(found)
+
+
+def _preview(ctx: typer.Context, loaded: LoadedRecipe[Recipe], json: bool) -> None:
+    from fdream.pipelines.data_preview import preview_data
+
+    found = preview_data(loaded.recipe, reporter_of(ctx))
+    if json:
+        rows = [
+            {
+                "size": f"{bucket.width}x{bucket.height}",
+                "frames": bucket.frames,
+                "clips": clips,
+                "batches": found.batches[bucket],
+            }
+            for bucket, clips in found.buckets.items()
+        ]
+        facts = {"shards": found.shards, "clips": found.clips, "held_out": found.held_out}
+        left = dict(found.left_out)
+        render.as_json({**facts, "buckets": rows, "left_out": left, "sheet": str(found.sheet)})
+        return
+    rows_shown = [
+        [f"{bucket.width}x{bucket.height}", str(bucket.frames), str(clips), str(batches)]
+        for (bucket, clips), batches in zip(
+            found.buckets.items(), found.batches.values(), strict=True
+        )
+    ]
+    rows_shown.append(["held out", "", str(found.held_out), ""])
+    rows_shown += [[f"left out: {why}", "", str(n), ""] for why, n in found.left_out.most_common()]
+    render.table(["size", "frames", "clips", "batches an epoch"], rows_shown)
+    render.line(str(found.sheet))
 
 
 def _prove(

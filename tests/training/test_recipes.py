@@ -208,3 +208,51 @@ def test_the_memory_of_a_gpu_is_asked_of_its_driver(
     assert host_memory.gpu_bytes() == 24564 << 20
     tool.write_text("#!/bin/sh\necho NVIDIA-SMI has failed; exit 9\n")
     assert host_memory.gpu_bytes() is None
+
+
+def test_the_preview_tells_the_buckets_and_draws_some_clips_of_each(
+    fdream, in_tmp: Path, sets: Sets
+) -> None:
+    changes = {"data.options.views": "3", "data.options.sizes": '["32x32", "64x32"]'}
+    ran = fdream("train", "webvid", "--preview-data", "--json", *sets("webvid", **changes))
+    assert ran.code == 0, ran.err
+    told = json.loads(ran.out)
+    assert told["buckets"] == [{"size": "32x32", "frames": 4, "clips": 3, "batches": 5}]
+    assert (told["clips"], told["held_out"]) == (5, 1)
+    assert told["left_out"] == {"cannot be read": 1}
+    from PIL import Image
+
+    with Image.open(told["sheet"]) as sheet:
+        assert sheet.height > 3 * 96
+        assert len(sheet.getcolors(1 << 20)) > 50
+    plain = fdream("train", "webvid", "--preview-data", *sets("webvid"))
+    assert plain.out.splitlines() == [
+        "32x32\t4\t3\t2",
+        "held out\t\t1\t",
+        "left out: cannot be read\t\t1\t",
+        "runs/webvid/data-preview.png",
+    ]
+    assert fdream("train", "smoke", "--preview-data").code == 2
+
+
+def test_the_preview_shows_what_the_losses_leave_out(shards: Path) -> None:
+    import numpy as np
+
+    from fdream.core.report import SilentReporter
+    from fdream.training.clips.overlays import OverlayMasks
+    from fdream.training.clips.preview import preview_sheet
+    from fdream.training.clips.shards import ShardsOptions, survey
+
+    options = ShardsOptions.model_validate(
+        {"shards": str(shards), "sizes": ["32x32"], "frames": [4]}
+    )
+    found = survey(options, 1, SilentReporter())
+    masks = OverlayMasks([], 8)
+    assert not masks
+    masks._masks[shards] = np.ones((32, 32), bool)  # all of every picture
+    plain = preview_sheet(found.sorted, options.rules, None)
+    tinted = preview_sheet(found.sorted, options.rules, masks)
+    assert plain.shape == tinted.shape
+    changed = (plain != tinted).any(axis=-1)
+    assert tinted[changed][:, 0].mean() > plain[changed][:, 0].mean()
+    assert changed.mean() > 0.2
