@@ -15,6 +15,7 @@ from fdream.core.errors import WeightsError
 from fdream.models.bundle import Bundle
 from fdream.models.bundle_folder import INDEX_NAME, SCHEMA
 from fdream.models.component_files import json_object
+from fdream.models.single_files import is_single_file
 from fdream.models.weight_places import find_place, how_to_get, missing_places
 
 _OURS: Final = {
@@ -41,7 +42,7 @@ class ForeignBase:
     """What a run takes from models of other people; each a folder, or ``owner/name`` on the Hub.
 
     Attributes:
-        base: a text-to-image pipeline in diffusers form.
+        base: a text-to-image pipeline in diffusers form, or a checkpoint in a single file.
         image_encoder: a CLIP model with an image tower; None: no image tokens.
         motion_text: a T5 model; None: no motion caption.
         vae: an ``AutoencoderKL`` in place of the base's own.
@@ -94,8 +95,39 @@ class ForeignBase:
         return Bundle(find_place(self.base), index)
 
 
+def rebased(bundle: Bundle, base: str) -> Bundle:
+    """See the motion of a bundle on another base; whether it fits is seen when it is loaded.
+
+    Args:
+        bundle: holds motion modules and what they read: all but the base is kept.
+        base: a pipeline in diffusers form, a single file, or a bundle with a base of its own.
+
+    Raises:
+        WeightsError: the base is not on this machine, or is none.
+    """
+    if (find_place(base) / INDEX_NAME).is_file() and not is_pipeline(find_place(base)):
+        under = Bundle.open(base)
+    else:
+        under = ForeignBase(base).open()
+    replaced = [name for name in _OURS if under.has(name)]
+    kept = [name for name in bundle.component_names if name not in _OURS]
+    index: dict[str, Any] = {name: bundle.index[name] for name in kept}
+    index |= {name: ["elsewhere", under.class_of(name)] for name in replaced}
+    elsewhere = {name: [at.name, at.subfolder] for name, at in bundle.elsewhere.items()}
+    elsewhere = {name: at for name, at in elsewhere.items() if name in kept}
+    for name in replaced:
+        at = under.elsewhere.get(name)
+        elsewhere[name] = [str(under.path), name] if at is None else [at.name, at.subfolder]
+    # How captions are fed to a base's encoders is a matter of the base.
+    encoders = {"encoders": under.information.get("encoders", {})}
+    index["fdream"] = {**bundle.information, **encoders, "elsewhere": elsewhere}
+    return Bundle(bundle.path, index)
+
+
 def is_pipeline(folder: Path) -> bool:
-    """Whether a folder holds a pipeline of diffusers, and no bundle of ours."""
+    """Whether a folder or a single file holds a pipeline, and no bundle of ours."""
+    if is_single_file(str(folder)):
+        return True
     if not (folder / INDEX_NAME).is_file():
         return False
     return "fdream" not in json_object(folder / INDEX_NAME, str(folder))
@@ -110,8 +142,7 @@ def _components(folder: Path, named: str) -> dict[str, str]:
     if not (folder / INDEX_NAME).is_file():
         raise WeightsError(
             f"{named!r}: no {INDEX_NAME} there, so it is neither a bundle nor a pipeline in "
-            "diffusers form; a single .safetensors file is brought into that form by diffusers' "
-            "StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER)."
+            "diffusers form, nor a whole checkpoint in a single .safetensors file."
         )
     index = json_object(folder / INDEX_NAME, repr(named))
     found: dict[str, str] = {}

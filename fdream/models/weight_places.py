@@ -1,4 +1,4 @@
-"""Where weights of other people's models lie: a folder, or what the Hub's cache holds already.
+"""Where weights of other people's models lie: a folder, a single file, or the Hub's cache.
 
 Nothing is fetched here. What is missing is told in one line: what, how large, and how to get it.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from fdream.core.errors import WeightsError
+from fdream.models.single_files import is_single_file, pipeline_folder
 
 # Neither half-precision copies nor single-file versions of the same model are needed.
 _WANTED: Final = ("*/*.json", "*/*.txt", "*/*.safetensors", "*.json", "*.txt", "model.safetensors")
@@ -51,11 +52,13 @@ def find_place(name: str) -> Path:
     """Find a model's folder on this machine.
 
     Args:
-        name: a folder, or ``owner/name`` on the Hub.
+        name: a folder, a checkpoint in a single file, or ``owner/name`` on the Hub.
 
     Raises:
-        WeightsError: it is not here; says how to get it.
+        WeightsError: it is not here, which says how to get it, or is a file of another kind.
     """
+    if is_single_file(name):
+        return pipeline_folder(name)
     path = Path(name).expanduser()
     if path.is_dir():
         return path
@@ -76,6 +79,8 @@ def missing_places(names: list[str]) -> list[str]:
     """Return those that are not on this machine."""
     found = []
     for name in names:
+        if is_single_file(name):
+            continue  # what may be wrong with it is no lack of it
         try:
             find_place(name)
         except WeightsError:

@@ -195,7 +195,13 @@ def _without_folder(name: str) -> str:
     bare, argument = registry.split_argument(name)
     if argument is None:
         return name
-    path = Path(argument)
-    if path.is_absolute() or path.exists() or argument.startswith((".", "~")) or "\\" in argument:
-        argument = path.name
-    return f"{bare}:{argument}"
+    # BUNDLE@BASE names two, unless the whole is the name of one.
+    named = [argument] if Path(argument).exists() else argument.split("@")
+    return f"{bare}:{'@'.join(map(_end_of_path, named))}"
+
+
+def _end_of_path(named: str) -> str:
+    path = Path(named)
+    if path.is_absolute() or path.exists() or named.startswith((".", "~")) or "\\" in named:
+        return path.name
+    return named

@@ -10,10 +10,11 @@ from diffusers.utils.logging import disable_progress_bar
 from fdream.core.errors import WeightsError
 from fdream.models.bundle import Bundle
 from fdream.models.bundle_survey import packaged
+from fdream.models.weight_places import find_place
 
 
 def open_bundle(name: str) -> Bundle:
-    """Open a bundle by packaged name, or by the path of a bundle or run folder.
+    """Open a bundle: a packaged name, the path of one or of a run, or a name in the Hub's cache.
 
     A bare name means the packaged bundle even where a folder of that name stands by, so that a
     command does the same everywhere; ``./name`` is the folder.
@@ -32,7 +33,17 @@ def open_bundle(name: str) -> Bundle:
                 f"bundle {name!r}: neither packaged with this fdream nor a folder here; reinstall "
                 "fdream, or give the path of a bundle or of a run of `fdream train`."
             )
+    if _on_hub(name):
+        return Bundle.open(find_place(name))
     return Bundle.open(name)
+
+
+def _on_hub(name: str) -> bool:
+    """Whether a name may be ``owner/name``; what lies here goes before, and a path is none."""
+    owner, slash, rest = name.partition("/")
+    # The folder of a run that is not there yet reads like one too.
+    local = owner in ("", ".", "..", "~", "runs") or "/" in rest or Path(name).exists()
+    return bool(slash and rest) and not local
 
 
 def bundle_provenance(bundle: Bundle) -> dict[str, Any]:

@@ -19,7 +19,13 @@ from fdream.core.errors import UsageError
 from fdream.core.seeds import initial_noise
 from fdream.models.conditions import Prediction, VideoCondition
 from fdream.models.factorized_unet import FactorizedUNet
-from fdream.models.latents import decode_latents, encode_latents, latent_downscale
+from fdream.models.foreign_base import rebased
+from fdream.models.latents import (
+    decode_latents,
+    encode_latents,
+    latent_downscale,
+    latent_scaling,
+)
 from fdream.models.noise_schedule import NoiseSchedule
 from fdream.models.spatial_adapter import SpatialAdapter
 from fdream.stages.builtin.bundles import bundle_provenance, open_bundle
@@ -33,6 +39,7 @@ from fdream.stages.builtin.condition_tokens import (
 )
 from fdream.stages.builtin.pixels import refuse_size, to_uint8, to_unit
 from fdream.stages.builtin.sampling import Network, choose_sampler, sample_latents
+from fdream.stages.builtin.specs import DreamerOptions
 from fdream.stages.interfaces import SampleOptions, TrainableGenerator
 
 if TYPE_CHECKING:
@@ -43,7 +50,7 @@ if TYPE_CHECKING:
     from fdream.core.device import DeviceManager
     from fdream.models.bundle import Bundle
     from fdream.models.motion_modules import MotionModules
-    from fdream.stages.builtin.specs import DreamerOptions, PocketOptions
+    from fdream.stages.builtin.specs import PocketOptions
 
 # Where the module is registered; not "network", for torch asks for an attribute of that name first,
 # and the property would load in order to answer.
@@ -61,7 +68,10 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
 
     def __init__(self, options: DreamerOptions | PocketOptions, *, device: DeviceManager) -> None:
         super().__init__()
-        self._open(open_bundle(options.bundle), device)
+        bundle = open_bundle(options.bundle)
+        if isinstance(options, DreamerOptions) and options.base is not None:
+            bundle = rebased(bundle, options.base)
+        self._open(bundle, device)
 
     @classmethod
     def assemble(
@@ -107,7 +117,8 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
             # What is loaded inside an inference context could never take part in training.
             with torch.inference_mode(False):
                 unet, motion = self._load_spatial(), self._bundle.load("motion")
-                motion.check_base(unet, self._bundle.load("scheduler"))
+                scaling = latent_scaling(self.part("vae"))
+                motion.check_base(unet, self._bundle.load("scheduler"), scaling)
                 self.add_module(_NETWORK, FactorizedUNet(unet, motion).eval())
         found = self._modules[_NETWORK]
         assert isinstance(found, FactorizedUNet)

@@ -22,6 +22,7 @@ from diffusers.utils.logging import disable_progress_bar
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from fdream.core.errors import StageError, WeightsError
+from fdream.models.single_files import is_single_file, pipeline_folder
 from fdream.stages.builtin.known_models import known
 from fdream.stages.builtin.pipeline_families import INDEX
 
@@ -38,7 +39,8 @@ class ReadyPipeline:
     """A pipeline folder, opened when first used.
 
     Args:
-        source: a short name of ``known_models``, a folder, or ``owner/name`` on the Hub.
+        source: a short name of ``known_models``, a folder, ``owner/name`` on the Hub, or a
+            checkpoint of Stable Diffusion in a single file.
         device: where it works.
 
     Attributes:
@@ -50,7 +52,8 @@ class ReadyPipeline:
         self._source = source if found is None else found.repository
         self._device = device
         self._opened: Any = None
-        self.name = Path(self._source).name if Path(self._source).is_dir() else self._source
+        here = Path(self._source).expanduser().is_dir() or is_single_file(self._source)
+        self.name = Path(self._source).name if here else self._source
 
     @cached_property
     def class_name(self) -> str:
@@ -106,6 +109,8 @@ class ReadyPipeline:
         Raises:
             WeightsError: there is no such folder or repository, or it cannot be fetched.
         """
+        if is_single_file(self._source):
+            return pipeline_folder(self._source)
         path = Path(self._source).expanduser()
         if path.is_dir():
             return path

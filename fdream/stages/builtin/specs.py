@@ -5,9 +5,10 @@ Each constant is the target of an entry point in fdream's own pyproject.toml.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fdream.stages.spec import StageOptions, StageSpec
 
@@ -23,15 +24,36 @@ class PocketOptions(StageOptions):
 
 
 class DreamerOptions(StageOptions):
-    """Options of ``dreamer``: a bundle or a run folder has to be named."""
+    """Options of ``dreamer``: a bundle or a run folder has to be named.
+
+    ``BUNDLE@BASE`` names both, unless a folder is called so.
+    """
 
     bundle: str = Field(description="bundle to load: packaged name, folder, run folder or Hub id")
+    base: str | None = Field(
+        None,
+        description="its motion on this base: a folder in diffusers form, a checkpoint in a single "
+        ".safetensors file, or a Hub id",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _part(cls, given: object) -> object:
+        if not isinstance(given, dict) or given.get("base") is not None:
+            return given
+        named = given.get("bundle")
+        if not isinstance(named, str) or "@" not in named or Path(named).expanduser().exists():
+            return given
+        bundle, _, base = named.rpartition("@")
+        return {**given, "bundle": bundle, "base": base}
 
 
 class PipelineOptions(StageOptions):
     """Options of ``diffusers``: a ready-made pipeline has to be named."""
 
-    model: str = Field(description="short name, Hub id, or folder in diffusers form")
+    model: str = Field(
+        description="short name, Hub id, folder in diffusers form, or (prior) a .safetensors file"
+    )
 
 
 class PredictNetOptions(StageOptions):
