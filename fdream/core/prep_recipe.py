@@ -65,7 +65,9 @@ class ClipTable(Table):
     fps: Annotated[float, Field(gt=0, le=240)] | None = Field(
         None, description="the source's own where not set"
     )
-    crf: Annotated[int, Field(ge=0, le=51)] = Field(18, description="x264 quality, less is better")
+    qp: Annotated[int, Field(ge=0, le=51)] = Field(
+        20, description="x264's constant quantiser: less is better, every clip loses the same"
+    )
     preset: Literal["ultrafast", "superfast", "veryfast", "fast", "medium", "slow"] = Field(
         "ultrafast", description="x264's trade of time against size; superfast halves the size"
     )

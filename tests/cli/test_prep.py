@@ -145,8 +145,8 @@ def test_another_recipe_or_input_is_refused(fdream, pile, tmp_path) -> None:
     out = tmp_path / "shards"
     command = ["prep", str(pile), "-o", str(out), *SMALL]
     assert fdream(*command).code == 0
-    ran = fdream(*command, "-s", "clip.crf=30")
-    assert (ran.code, "made with other clip.crf" in ran.err) == (2, True)
+    ran = fdream(*command, "-s", "clip.qp=30")
+    assert (ran.code, "made with other clip.qp" in ran.err) == (2, True)
     write_video(pile / "v5.mp4", 9)
     ran = fdream(*command)
     assert (ran.code, "made of other rows" in ran.err) == (4, True)
@@ -204,7 +204,7 @@ def test_clips_that_were_not_stored_cannot_come_back(fdream, pile, tmp_path) -> 
 def test_refiltering_changes_thresholds_alone(fdream, pile, tmp_path) -> None:
     out = tmp_path / "shards"
     assert fdream("prep", str(pile), "-o", str(out), *SMALL).code == 0
-    ran = fdream("prep", "--refilter", str(out), "-s", "clip.crf=3")
+    ran = fdream("prep", "--refilter", str(out), "-s", "clip.qp=3")
     assert (ran.code, "only filter.* can change" in ran.err) == (2, True)
     ran = fdream("prep", "--refilter", str(tmp_path), "-s", "filter.min_words=3")
     assert ran.code == 4

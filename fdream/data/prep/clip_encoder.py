@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _VIDEO_RANGE: Final = 1
 _PRIMARIES_BT709: Final = 1
+# x264 seeks out blocks of hardly any detail and drops it: a tenth of its time for 4 % of bytes.
+_KEEP_FAINT: Final = "no-dct-decimate=1"
 
 
 class ClipEncoder:
@@ -44,7 +46,12 @@ class ClipEncoder:
         stream: VideoStream = self._container.add_stream(
             "libx264",
             rate=fps,
-            options={"preset": options.preset, "crf": str(options.crf), "flags": "+bitexact"},
+            options={
+                "preset": options.preset,
+                "qp": str(options.qp),
+                "x264-params": _KEEP_FAINT,
+                "flags": "+bitexact",
+            },
         )
         stream.width, stream.height, stream.pix_fmt = maker.width, maker.height, "yuv420p"
         context = stream.codec_context

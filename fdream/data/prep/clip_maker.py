@@ -69,9 +69,13 @@ class ClipMaker:
         self._measures: ClipMeasures | None = None
         self._begins, self._start, self._frames = "", Fraction(0), 0
         self._made: tuple[int, VideoFrame] | None = None
+        self._ready: list[VideoFrame] = []
 
     def take(self, ticks: Iterable[Tick]) -> None:
-        """Add ticks; one that begins a clip finishes the one before."""
+        """Add ticks; one that begins a clip finishes the one before.
+
+        All their pictures are made before the first is encoded, see ``clipping``.
+        """
         for tick in ticks:
             if tick.begins is not None:
                 self.finish()
@@ -81,13 +85,15 @@ class ClipMaker:
                 picture = self._picture(tick)
                 self._measures.look(self._frames, picture)
                 if self._encoder is not None:
-                    self._encoder.add(picture)
+                    self._ready.append(picture)
             self._frames += 1
+        self._encode_ready()
 
     def finish(self) -> None:
         """Hand on the clip in the making, if there is one."""
         if self._measures is None:
             return
+        self._encode_ready()
         video = None if self._encoder is None else self._encoder.finish()
         figures = self._measures.figures()
         self._encoder = self._measures = None
@@ -103,6 +109,12 @@ class ClipMaker:
                 figures=figures,
             )
         )
+
+    def _encode_ready(self) -> None:
+        for picture in self._ready:
+            assert self._encoder is not None, "pictures are kept for an encoder alone"
+            self._encoder.add(picture)
+        self._ready.clear()
 
     def _open(self, tick: Tick) -> None:
         self._begins, self._start, self._frames = str(tick.begins), tick.start_s, 0

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from fdream.core.prep_recipe import ResizeTable
 
-_BT709, _UNSPECIFIED, _SMPTE170M, _BT2020 = 1, 2, 6, (9, 10)
+_RGB, _BT709, _UNSPECIFIED, _SMPTE170M, _BT2020 = 0, 1, 2, 6, (9, 10)
 # Players take high definition without a label for BT.709 and the rest for BT.601.
 _HD_HEIGHT: Final = 720
 _SMALLEST_SIDE: Final = 2  # 4:2:0 has even sides
@@ -127,7 +127,7 @@ def _matrix(first: VideoFrame, facts: VideoFacts) -> int:
     known = int(first.colorspace)
     if _is_wide(first, facts):
         return _BT709
-    if known in (0, _UNSPECIFIED):  # RGB sources become YUV by FFmpeg's default
+    if known in (_RGB, _UNSPECIFIED):
         hd = min(facts.width, facts.height) >= _HD_HEIGHT
         return _BT709 if hd and known == _UNSPECIFIED else _SMPTE170M
     return known
@@ -144,6 +144,8 @@ def _graph(stream: VideoStream, first: VideoFrame, facts: VideoFacts, framing: F
     if (width, height) != (facts.coded_width, facts.coded_height):
         steps.append(("crop", f"{width}:{height}:{x}:{y}"))
     colours = _TO_SDR if _is_wide(first, facts) else ""
+    if int(first.colorspace) == _RGB:
+        colours = ":out_color_matrix=smpte170m"
     # Going down, the mean over the area is the right filter, and the quickest.
     kernel = "area" if framing.inner[0] <= width and framing.inner[1] <= height else "bicubic"
     steps.append(
@@ -157,16 +159,20 @@ def _graph(stream: VideoStream, first: VideoFrame, facts: VideoFacts, framing: F
         steps.append((name, argument))
     graph = Graph()
     graph.threads = 1
-    last = graph.add_buffer(
-        width=facts.coded_width,
-        height=facts.coded_height,
-        format=first.format,
-        time_base=stream.time_base,
+    # Without its matrix and range the filters take a picture for BT.601 and convert it to that.
+    last = graph.add(
+        "buffer",
+        f"video_size={facts.coded_width}x{facts.coded_height}:pix_fmt={first.format.name}:"
+        f"time_base={stream.time_base}:colorspace={int(first.colorspace)}:"
+        f"range={int(first.color_range)}",
     )
     for name, argument in steps:
         step = graph.add(name, argument or None)
         last.link_to(step)
         last = step
     last.link_to(graph.add("buffersink"))
-    graph.configure()
+    try:
+        graph.configure()
+    except av.FFmpegError as error:
+        raise DataError(f"its colours cannot be converted ({error.strerror})") from error
     return graph

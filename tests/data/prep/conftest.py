@@ -51,6 +51,7 @@ def make_video(tmp_path: Path) -> MakeVideo:
         time_base: Fraction | None = None,
         pixels: str = "yuv420p",
         codec: str = "libx264",
+        matrix: int | None = None,
         sar: Fraction | None = None,
         upright: tuple[float, bool, bool] | None = None,
     ) -> Path:
@@ -60,6 +61,8 @@ def make_video(tmp_path: Path) -> MakeVideo:
         with av.open(str(path), "w") as container:
             stream = container.add_stream(codec, rate=fps, options=options)
             stream.height, stream.width, stream.pix_fmt = *size, pixels
+            if matrix is not None:
+                stream.codec_context.colorspace = matrix
             if sar is not None:
                 stream.codec_context.sample_aspect_ratio = sar
             if time_base is not None:

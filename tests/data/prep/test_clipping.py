@@ -27,7 +27,7 @@ def frames_of(result: SourceResult) -> list[int]:
 
 def test_scenes_become_clips_that_show_them(make_video, tmp_path: Path) -> None:
     path = make_video("a.mp4", [(1, 30), (2, 40)])
-    result = clip(path, tmp_path / "spool", clip={"crf": 4})
+    result = clip(path, tmp_path / "spool", clip={"qp": 4})
     assert [(c.clip.begins, c.clip.start_s) for c in result.clips] == [("start", 0), ("cut", 1.2)]
     whole = read_video(path).frames
     for stored, (first, last) in zip(result.clips, [(0, 30), (30, 70)], strict=True):

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from fdream.core.errors import DataError
-from fdream.core.prep_recipe import ResizeTable
+from fdream.core.prep_recipe import PrepRecipe, ResizeTable
 from fdream.core.sizes import Size
 from fdream.data.media import open_video, video_stream
+from fdream.data.prep.clipping import clip_source
 from fdream.data.prep.frames import TimedVideo
 from fdream.data.prep.pictures import PictureMaker, frame_picture
 from fdream.data.prep.probe import VideoFacts
+from fdream.data.prep.sources.files import file_row
 
 ORIENTATIONS = [(angle, mirrored) for angle in (0, 90, 180, 270) for mirrored in (False, True)]
 
@@ -121,6 +123,34 @@ def test_colours_survive_whatever_the_pixel_format(pixels, codec, make_video) ->
     assert np.abs(found.astype(float).mean((0, 1)) - expected.mean((0, 1))).max() < 3
 
 
+@pytest.mark.parametrize("matrix", [1, 2, 4, 5, 6, 7, 9])
+def test_colours_survive_whatever_the_matrix(matrix, tmp_path: Path) -> None:
+    path, out = tmp_path / "a.mkv", tmp_path / "spool"
+    tiles = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200], [200, 200, 30]], np.uint8)
+    picture = np.repeat(np.repeat(tiles.reshape(2, 2, 3), 24, 0), 32, 1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = matrix, 1
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace=matrix)))
+        container.mux(stream.encode(None))
+    recipe = PrepRecipe.model_validate({"name": "x", "clip": {"qp": 1}})
+    (made,) = clip_source(file_row(path, path.name), recipe, out).clips
+    seen = [
+        as_ffmpeg_shows_it(one, 64, 48)[12::24, 16::32].astype(int) for one in (path, made.file)
+    ]
+    assert np.abs(seen[0] - seen[1]).max() < (30 if matrix == 9 else 4), seen
+
+
+def test_a_matrix_that_nothing_converts_is_a_reason(make_video, tmp_path: Path) -> None:
+    path = make_video("a.mkv", [(1, 1)], codec="ffv1", matrix=8)
+    recipe = PrepRecipe(name="x")
+    found = clip_source(file_row(path, path.name), recipe, tmp_path / "spool")
+    assert found.problem.startswith("its colours cannot be converted")
+
+
+@pytest.mark.slow
 def test_high_dynamic_range_becomes_what_a_common_screen_shows(tmp_path: Path) -> None:
     nits = np.array([0.1, 1, 10, 100, 203, 1000, 4000])
     path = tmp_path / "pq.mkv"
