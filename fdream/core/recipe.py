@@ -86,7 +86,7 @@ class DataTable(Table):
 class TrainTable(Table):
     """How weights are learned."""
 
-    objective: Literal["autoencoder", "contrastive", "image", "video"] = "video"
+    objective: Literal["autoencoder", "contrastive", "image", "decoder", "video"] = "video"
     steps: Positive = 10_000
     batch_size: Positive = Field(8, description="samples, of all processes together")
     minutes: Annotated[float, Field(gt=0)] | None = Field(

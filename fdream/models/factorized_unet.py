@@ -88,8 +88,13 @@ class FactorizedUNet(nn.Module):
         features, taps = walk.up(features, skips)
         if self.spatial.conv_norm_out is not None:
             features = self.spatial.conv_act(self.spatial.conv_norm_out(features))
-        output = self.spatial.conv_out(features)
-        return Prediction(rearrange(output, "(b f) c h w -> b c f h w", f=num_frames), taps)
+        output = rearrange(
+            self.spatial.conv_out(features), "(b f) c h w -> b c f h w", f=num_frames
+        )
+        if num_frames > 1 and self.motion.recall is not None:
+            schedule, first = self.motion.schedule, condition.first_latent
+            output = self.motion.recall(output, features, noisy, t, first, level, schedule)
+        return Prediction(output, taps)
 
     def _embed(self, noisy: Tensor, t: Tensor, condition: VideoCondition) -> tuple[Tensor, Tensor]:
         """The base's time embedding per frame (B F, T), and ours of the noise level (B, E)."""

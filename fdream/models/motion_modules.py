@@ -17,6 +17,7 @@ from fdream.core.errors import RecipeError, WeightsError
 from fdream.models.base_layout import BaseLayout, Place, read_layout
 from fdream.models.conditions import PreparedCondition, VideoCondition
 from fdream.models.first_frame_condition import FirstFrameCondition
+from fdream.models.first_frame_recall import FirstFrameRecall
 from fdream.models.motion_text_encoder import with_empty_token
 from fdream.models.noise_schedule import NoiseSchedule
 from fdream.models.pixel_aware_attention import (
@@ -97,6 +98,7 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
         table_hash: of the base's table, stored to refuse another one.
         latent_scaling: factor from raw to network latents, stored to refuse another one.
         first_frame: add the first frame after the first convolution.
+        first_frame_recall: let places that did not move answer with the first frame.
         adapter: `attention`, `concat` or `none`.
         image_width: Di of the image tokens.
         image_tokens: how many tokens the image is resampled to.
@@ -136,6 +138,7 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
         table_hash: str = "",
         latent_scaling: float = 1.0,
         first_frame: bool = True,
+        first_frame_recall: bool = False,
         adapter: str = "attention",
         image_width: int = 1024,
         image_tokens: int = 16,
@@ -172,6 +175,11 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
         if first_frame:
             self.condition_in = FirstFrameCondition(
                 self.layout.latent_channels, self.layout.conv_in_width
+            )
+        self.recall: FirstFrameRecall | None = None
+        if first_frame_recall:
+            self.recall = FirstFrameRecall(
+                self.layout.latent_channels, self.layout.conv_in_width, level_width
             )
         self.text_image: TextImageAdapter | None = None
         if adapter != "none":

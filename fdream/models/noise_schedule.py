@@ -272,6 +272,22 @@ class NoiseSchedule:
         signal, sigma = self._coefficients(t, noisy)
         return (output.float() - sigma * noisy.float()) / signal
 
+    def output_change(self, change: Tensor, t: Tensor, least_sigma: float) -> Tensor:
+        """By how much a raw output changes when the clean sample it stands for does.
+
+        Args:
+            change: (B, ...) added to the clean sample, float32.
+            t: (B,) whole or fractional steps.
+            least_sigma: noise below which the change is not divided by less: outputs of an almost
+                clean input stand for a clean sample that they cannot change.
+
+        Returns:
+            (B, ...) float32.
+        """
+        signal, sigma = self._coefficients(t, change)
+        scaled = change / sigma.clamp(min=least_sigma)
+        return -scaled if self.prediction_type == "v_prediction" else -signal * scaled
+
     def sample_t(
         self, batch: int, generator: torch.Generator | None = None, density: str = "uniform"
     ) -> Tensor:

@@ -20,6 +20,7 @@ from fdream.training.clips.sprites import SpriteClips
 from fdream.training.objective import Objective
 from fdream.training.objectives.autoencoder import AutoencoderObjective
 from fdream.training.objectives.contrastive import ContrastiveObjective
+from fdream.training.objectives.decoder import DecoderObjective
 from fdream.training.objectives.image import ImageObjective
 from fdream.training.objectives.video import VideoObjective
 from fdream.training.objectives.video_options import VideoOptions
@@ -33,6 +34,7 @@ OBJECTIVES: Final[dict[str, type[Objective[Any]]]] = {
     "autoencoder": AutoencoderObjective,
     "contrastive": ContrastiveObjective,
     "image": ImageObjective,
+    "decoder": DecoderObjective,
     "video": VideoObjective,
 }
 
@@ -62,6 +64,8 @@ def build_objective(recipe: Recipe, device: DeviceManager) -> Objective[Any]:
     base = open_base(recipe)
     if kind is ContrastiveObjective:
         return ContrastiveObjective(options, stills, base, device)
+    if kind is DecoderObjective:
+        return DecoderObjective(options, stills, base, device)
     return ImageObjective(options, stills, base, device)
 
 

@@ -154,7 +154,7 @@ def test_single_problem_is_one_line(recipes: Path) -> None:
         ("train.lr=inf", "finite"),
         ("train.steps=1.5", "valid integer"),
         ("train.compile=yes", "valid boolean"),
-        ("train.objective=speech", "'autoencoder', 'contrastive', 'image' or 'video'"),
+        ("train.objective=speech", "'autoencoder', 'contrastive', 'image', 'decoder' or 'video'"),
         ("train=3", "a table is expected"),
         ("sample.size=[96, 160]", "WIDTHxHEIGHT"),
         ("sample.size=64x0", "WIDTHxHEIGHT"),

@@ -17,6 +17,7 @@ from fdream.models.temporal import TemporalAttention, TemporalConvolution
 # The part of a parameter's name under which its residual branch lives, and the branch's last layer.
 BRANCH_ENDS = {
     "condition_in": "conv_out",
+    "recall": "conv_out",
     "text_image.attention": "to_out",
     "level": "to_time",
     "convolution": "conv_out",
@@ -27,14 +28,14 @@ BRANCH_ENDS = {
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "pocket"])
 def test_each_branch_has_one_silent_layer_and_no_other(tiny, family):
-    motion = tiny.motion(tiny.base(family), family)
+    motion = tiny.motion(tiny.base(family), family, first_frame_recall=True)
     silent = defaultdict(list)
     for name, module in motion.named_modules():
         weight = getattr(module, "weight", None)
         if weight is not None and not (weight != 0).any():
             silent[name.rpartition(".")[0]].append(name.rpartition(".")[2])
             assert not (module.bias != 0).any()
-    branches = {"condition_in", "text_image.attention", "level"}
+    branches = {"condition_in", "recall", "text_image.attention", "level"}
     for place, layer in motion.layers.items():
         parts = ("convolution", "pixel_aware", "attention")
         branches |= {f"layers.{place}.{p}" for p in parts if getattr(layer, p) is not None}
@@ -69,6 +70,7 @@ def test_pixels_are_looked_up_only_on_grids_small_enough(tiny):
 
 SWITCHES = {
     "first_frame": False,
+    "first_frame_recall": False,
     "adapter": "none",
     "pixel_aware": False,
     "temporal_convolution": False,
@@ -80,8 +82,9 @@ SWITCHES = {
 @pytest.mark.parametrize("name", SWITCHES)
 def test_every_part_can_be_switched_off(tiny, name):
     base = tiny.base("pocket")
-    whole = tiny.motion(base)
-    motion = tiny.randomise(tiny.motion(base, **{name: SWITCHES[name]}))
+    whole = tiny.motion(base, first_frame_recall=True)
+    options = {"first_frame_recall": True, name: SWITCHES[name]}
+    motion = tiny.randomise(tiny.motion(base, **options))
     assert motion.num_parameters() < whole.num_parameters()
     net = FactorizedUNet(base, motion).train()
     output = net(torch.randn(2, 4, 3, 8, 8), torch.tensor([40, 700]), tiny.condition(base)).output

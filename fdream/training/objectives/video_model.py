@@ -28,7 +28,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "temporal": ("motion.layers.*.convolution.*", "motion.layers.*.attention.*"),
     "pixel_aware": ("motion.pixels.*", "motion.layers.*.pixel_aware.*"),
     "adapter": ("motion.text_image.*",),
-    "first_frame": ("motion.condition_in.*",),
+    "first_frame": ("motion.condition_in.*", "motion.recall.*"),
     "motion_text": ("motion_text_encoder.*", "motion.empty_motion"),
     "spatial": ("unet.*", f"{LORA}.*"),
 }
