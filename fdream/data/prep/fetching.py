@@ -19,6 +19,18 @@ class FetchError(DataError):
     """A source could not be had."""
 
 
+def refuse_protocol(address: str) -> str:
+    """Return the protocol of an address.
+
+    Raises:
+        FetchError: it is none of ``PROTOCOLS``.
+    """
+    protocol = urlsplit(address).scheme.lower()
+    if protocol not in PROTOCOLS or "::" in address:
+        raise FetchError(f"addresses of kind {protocol!r} are not fetched")
+    return protocol
+
+
 def fetch(address: str, target: Path, limit: int) -> Path:
     """Copy what lies at an address to a file.
 
@@ -33,9 +45,7 @@ def fetch(address: str, target: Path, limit: int) -> Path:
     Raises:
         FetchError: another protocol, not there, or too large.
     """
-    protocol = urlsplit(address).scheme.lower()
-    if protocol not in PROTOCOLS or "::" in address:
-        raise FetchError(f"addresses of kind {protocol!r} are not fetched")
+    protocol = refuse_protocol(address)
     import fsspec
 
     copied = 0

@@ -64,11 +64,12 @@ def frame_picture(facts: VideoFacts, resize: ResizeTable) -> Framing:
         inner = _even(shown[0]), _even(shown[1])
         kept = tuple(_even(s) if s == w else s for s, w in zip(stored, shown, strict=True))
         return Framing((0, 0, kept[0], kept[1]), inner, inner)
-    if resize.size is None or resize.fit == "pad":
+    if resize.size is None:
+        return Framing((0, 0, *stored), wanted, wanted)
+    if resize.fit == "pad":
         scale = min(Fraction(w, s) for w, s in zip(wanted, shown, strict=True))
         fits = [min(w, _even(round(s * scale))) for w, s in zip(wanted, shown, strict=True)]
-        inner = fits[0], fits[1]
-        return Framing((0, 0, *stored), inner, wanted if resize.size is not None else inner)
+        return Framing((0, 0, *stored), (fits[0], fits[1]), wanted)
     scale = max(Fraction(w, s) for w, s in zip(wanted, shown, strict=True))
     kept = tuple(
         max(_SMALLEST_SIDE, min(s, round(w / scale * s / full)))

@@ -102,6 +102,8 @@ def test_short_side_keeps_the_shape_and_never_enlarges(make_video) -> None:
     path = make_video("a.mp4", [(1, 1)], size=(60, 100))
     assert first_picture(path, ResizeTable(short_side=30))[0].shape[:2] == (30, 50)
     assert first_picture(path, ResizeTable(short_side=90))[0].shape[:2] == (60, 100)
+    wide = make_video("wide.mp4", [(1, 1)], size=(54, 96))  # 45.5 pixels to 25.6
+    assert first_picture(wide, ResizeTable(short_side=26))[0].shape[:2] == (26, 46)
 
 
 def test_a_turned_video_gets_the_size_that_was_asked_for(make_video) -> None:

@@ -16,7 +16,7 @@ from fdream.data.prep.sources.rows import (
     suffix_of,
 )
 
-_LARGEST_SIDE_FILE: Final = 1 << 20
+LARGEST_SIDE_FILE: Final = 1 << 20
 
 
 def folder_rows(root: Path) -> Iterator[SourceRow]:
@@ -92,6 +92,6 @@ def side_files(video: Path) -> tuple[str, dict[str, Any], str]:
 def _small(path: Path) -> str | None:
     if not path.is_file():
         return None
-    if path.stat().st_size > _LARGEST_SIDE_FILE:
+    if path.stat().st_size > LARGEST_SIDE_FILE:
         raise ValueError(f"{path.name} is larger than 1 MiB")
     return path.read_text(encoding="utf-8-sig")

@@ -10,7 +10,14 @@ from fdream.core.errors import DataError
 from fdream.core.prep_recipe import ReadTable
 from fdream.data.prep.sources.archives import shard_rows
 from fdream.data.prep.sources.files import file_row, folder_rows, video_files
-from fdream.data.prep.sources.rows import SourceRow, is_address, suffix_of
+from fdream.data.prep.sources.rows import (
+    SourceRow,
+    is_address,
+    is_video_name,
+    public_address,
+    suffix_of,
+)
+from fdream.data.prep.sources.stores import list_store, store_rows, video_row
 from fdream.data.prep.sources.tables import TABLES, table_rows
 from fdream.data.shards.reader import find_shards
 
@@ -32,7 +39,8 @@ def open_source(name: str, read: ReadTable) -> Source:
     """Find out what an input is; nothing of it is read yet.
 
     Args:
-        name: a table, a folder of videos or of shards, a pattern of shards, or a video.
+        name: a table, a folder of videos or of shards, a pattern of shards, or a video; a path, or
+            an address that fsspec knows.
         read: the recipe's ``[read]``.
 
     Raises:
@@ -42,13 +50,10 @@ def open_source(name: str, read: ReadTable) -> Source:
         if not is_address(name) and not Path(name).is_file():
             raise DataError(f"{name}: no such file.")
         return Source("table", lambda: table_rows(name, read))
-    if (
-        suffix_of(name) == "tar"
-        or "*" in name
-        or (".." in name and "{" in name)
-        or is_address(name)
-    ):
+    if suffix_of(name) == "tar" or "*" in name or (".." in name and "{" in name):
         return _shards(name)
+    if is_address(name):
+        return _store(name)
     path = Path(name)
     if path.is_dir():
         return _folder(path)
@@ -58,20 +63,34 @@ def open_source(name: str, read: ReadTable) -> Source:
 
 
 def _folder(path: Path) -> Source:
-    has_shards = any(path.glob("*.tar"))
-    has_videos = bool(video_files(path))
-    if has_shards and has_videos:
-        raise DataError(
-            f"{path}: holds both shards and videos; name one of them, such as '{path}/*.tar'."
-        )
-    if has_shards:
+    if _holds_shards(str(path), any(path.glob("*.tar")), bool(video_files(path))):
         return _shards(str(path))
-    if not has_videos:
+    return Source("folder", lambda: folder_rows(path))
+
+
+def _store(address: str) -> Source:
+    if is_video_name(public_address(address)):
+        return Source("video", lambda: iter([video_row(address)]))
+    listing = list_store(address)
+    shards = any(suffix_of(name) == "tar" and "/" not in name for name in listing.names)
+    if _holds_shards(address, shards, any(map(is_video_name, listing.names))):
+        return _shards(address)
+    return Source("folder", lambda: store_rows(listing))
+
+
+def _holds_shards(place: str, shards: bool, videos: bool) -> bool:
+    """Whether a folder is read as shards or as videos; it must be clear which."""
+    if shards and videos:
         raise DataError(
-            f"{path}: holds neither videos nor shards; a table (.csv, .jsonl, .parquet) is named "
+            f"{place}: holds both shards and videos; name one of them, such as "
+            f"'{place.rstrip('/')}/*.tar'."
+        )
+    if not shards and not videos:
+        raise DataError(
+            f"{place}: holds neither videos nor shards; a table (.csv, .jsonl, .parquet) is named "
             "itself."
         )
-    return Source("folder", lambda: folder_rows(path))
+    return shards
 
 
 def _shards(name: str) -> Source:
