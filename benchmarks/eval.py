@@ -5,7 +5,9 @@
 The network is I3D with random weights, the same for all: the limit is how fast it goes on frames
 that are already there. StyleGAN-V's own feature loop (its checkout, and `pip install omegaconf`)
 reads pictures, so it is given the same windows as PNG files; cutting them is not counted. Each way
-runs in a process of its own, whose peak of memory is told.
+runs in a process of its own, whose peak of memory is told. Beside the videos a second, which other
+work on the machine takes away from, stand the processor's seconds a video, which it hardly does;
+and how far the mean features are from those of the network alone on the same windows.
 """
 
 from __future__ import annotations
@@ -13,17 +15,19 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 RULE_FRAMES, SIDE, BATCH = 16, 224, 4
 
@@ -52,22 +56,49 @@ def sources(clips: Path, folder: Path, count: int) -> list[Any]:
     return found
 
 
-def limit(network: torch.jit.ScriptModule, given: list[Any]) -> float:
+@dataclass(frozen=True)
+class Spent:
+    """What a way took, and what it found.
+
+    Attributes:
+        wall_s: from beginning to end.
+        cpu_s: of all its threads, and of its processes that have ended.
+        mean: (D,) of the features.
+    """
+
+    wall_s: float
+    cpu_s: float
+    mean: NDArray[np.floating]
+
+
+class Watch:
+    """Wall time and processor time from when it is made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), sum(os.times()[:4])
+
+    def read(self, mean: NDArray[np.floating]) -> Spent:
+        """Stop it."""
+        return Spent(time.perf_counter() - self._wall, sum(os.times()[:4]) - self._cpu, mean)
+
+
+def limit(network: torch.jit.ScriptModule, given: list[Any]) -> Spent:
     """Time the network alone."""
     from fdream.evals.clips import ClipRule
 
     rule = ClipRule(frames=RULE_FRAMES, start="random")
     frames = np.stack([source.read(rule).frames for source in given])
     videos = torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float().contiguous()
-    began = time.perf_counter()
+    watch = Watch()
     with torch.inference_mode():
-        for begin in range(0, len(videos), BATCH):
-            part = videos[begin : begin + BATCH]
-            network(part, rescale=True, resize=True, return_features=True)
-    return time.perf_counter() - began
+        found = [
+            network(videos[begin : begin + BATCH], rescale=True, resize=True, return_features=True)
+            for begin in range(0, len(videos), BATCH)
+        ]
+    return watch.read(torch.cat(found).mean(0).numpy())
 
 
-def ours(given: list[Any], file: Path) -> float:
+def ours(given: list[Any], file: Path) -> Spent:
     """Time one pass of ours, cold: hashing, decoding, resizing, the network, the rows on disk."""
     from fdream.core.device import DeviceManager
     from fdream.core.report import SilentReporter
@@ -82,15 +113,15 @@ def ours(given: list[Any], file: Path) -> float:
     metric = registry.build("metric", "fvd", {"weights": str(file)}, device=device)
     rule = ClipRule(frames=RULE_FRAMES, start="random")
     with tempfile.TemporaryDirectory() as cache:
-        began = time.perf_counter()
+        watch = Watch()
         job = Pass(rule, {"fvd": metric}, Path(cache), BATCH)
         measured = SetMeasurer(job, SilentReporter()).measure(given, None, "videos")
-        spent = time.perf_counter() - began
+        spent = watch.read(measured.columns["fvd", "clip"]["features"].mean(0))
     assert len(measured.keys) == len(given)
     return spent
 
 
-def stylegan_v(checkout: Path, given: list[Any], file: Path, pictures: Path) -> float:
+def stylegan_v(checkout: Path, given: list[Any], file: Path, pictures: Path) -> Spent:
     """Time StyleGAN-V's feature loop on the same windows, cut to PNG files beforehand."""
     from PIL import Image
 
@@ -122,8 +153,8 @@ def stylegan_v(checkout: Path, given: list[Any], file: Path, pictures: Path) -> 
     options = metric_utils.MetricOptions(
         dataset_kwargs=table, device=torch.device("cpu"), cache=False
     )
-    began = time.perf_counter()
-    metric_utils.compute_feature_stats_for_dataset(
+    watch = Watch()
+    found = metric_utils.compute_feature_stats_for_dataset(
         opts=options,
         detector_url=file.as_uri(),
         detector_kwargs={"rescale": True, "resize": True, "return_features": True},
@@ -133,10 +164,10 @@ def stylegan_v(checkout: Path, given: list[Any], file: Path, pictures: Path) -> 
         batch_size=BATCH,
         data_loader_kwargs={"num_workers": 1, "prefetch_factor": 2},
     )
-    return time.perf_counter() - began
+    return watch.read(found.get_mean_cov()[0])
 
 
-def one(way: str, asked: argparse.Namespace) -> dict[str, float]:
+def one(way: str, asked: argparse.Namespace) -> dict[str, Any]:
     """Run one way in this process."""
     folder = Path(asked.folder)
     given = sources(asked.clips, folder / "videos", asked.count)
@@ -148,7 +179,12 @@ def one(way: str, asked: argparse.Namespace) -> dict[str, float]:
     else:
         spent = stylegan_v(asked.stylegan_v, given, file, folder / "pictures")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"videos_a_second": asked.count / spent, "peak_mb": peak}
+    return {
+        "videos_a_second": asked.count / spent.wall_s,
+        "cpu_s": spent.cpu_s / asked.count,
+        "peak_mb": peak,
+        "mean": spent.mean.tolist(),
+    }
 
 
 def main() -> None:
@@ -167,7 +203,7 @@ def main() -> None:
     from benchmarks.i3d import script
 
     ways = ["limit", "ours"] + (["stylegan-v"] if asked.stylegan_v else [])
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    found: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "videos").mkdir()
         script().save(str(Path(folder) / "i3d.pt"))
@@ -179,11 +215,23 @@ def main() -> None:
                     capture_output=True, text=True, check=True,
                 )  # fmt: skip
                 found[way].append(json.loads(ran.stdout))
-    rates = {w: float(np.median([r["videos_a_second"] for r in rows])) for w, rows in found.items()}
-    for way, rows in found.items():
-        peak = max(row["peak_mb"] for row in rows)
-        share = rates[way] / rates["limit"]
-        print(f"{way}: {rates[way]:.3f} videos/s, {share:.2f} of the limit, {peak:.0f} MB")
+    middle = {
+        way: {
+            key: float(np.median([row[key] for row in rows]))
+            for key in ("videos_a_second", "cpu_s", "peak_mb")
+        }
+        for way, rows in found.items()
+    }
+    alone = np.array(found["limit"][0]["mean"])
+    for way, row in middle.items():
+        share = row["videos_a_second"] / middle["limit"]["videos_a_second"]
+        cpu = middle["limit"]["cpu_s"] / row["cpu_s"]
+        apart = np.abs(np.array(found[way][0]["mean"]) - alone).max() / np.abs(alone).max()
+        print(
+            f"{way}: {row['videos_a_second']:.3f} videos/s, {share:.2f} of the limit; "
+            f"{row['cpu_s']:.2f} s of processor a video, {cpu:.2f} of the limit; "
+            f"{row['peak_mb']:.0f} MB; features apart by {apart:.1e}"
+        )
 
 
 if __name__ == "__main__":

@@ -46,7 +46,9 @@ def _one(counted: Counter[str]) -> str:
     return next(iter(counted)) if len(counted) == 1 else "mixed"
 
 
-def set_warnings(recipe: EvalRecipe, real: Measured | None, fake: Measured) -> list[str]:
+def set_warnings(
+    recipe: EvalRecipe, sides: tuple[ClipRule, ClipRule], real: Measured | None, fake: Measured
+) -> list[str]:
     """Say what about the sets moves figures, or makes them of fewer videos."""
     warnings = []
     sets = [("generated", fake)] + ([] if real is None else [("reference", real)])
@@ -66,7 +68,12 @@ def set_warnings(recipe: EvalRecipe, real: Measured | None, fake: Measured) -> l
     if real is None:
         return warnings
     if real.content_hash() == fake.content_hash():
-        warnings.append("both sets hold the same videos; distances between them are 0.")
+        warnings.append(
+            "both sets hold the same videos, from the same windows: distances between them are 0."
+            if sides[0] == sides[1]
+            else "both sets hold the same videos, from other windows; distances between them are "
+            "not 0 (-s clips.real_start=first makes them so)."
+        )
     for what, before, after in (("codec", real.codecs, fake.codecs), ("rate", real.fps, fake.fps)):
         if before.keys() != after.keys() and recipe.clips.fps is None:
             warnings.append(

@@ -45,12 +45,12 @@ def evaluate(request: Request, device: DeviceManager, reporter: Reporter) -> Mat
     fake = SetMeasurer(plan.fake, reporter).measure(
         plan.fake_sources, recipe.sets.num, "generated videos"
     )
-    warnings += set_warnings(recipe, real, fake)
+    rules = (plan.real.rule, plan.fake.rule)
+    warnings += set_warnings(recipe, rules, real, fake)
     if request.strict:
         refuse_rejected(real, fake)
     for text in warnings:
         reporter.warn(text)
-    rules = (plan.real.rule, plan.fake.rule)
     protocol = shared_protocol(recipe, rules, real, fake)
     figures = [
         figure

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,16 +144,23 @@ def test_fvd_comes_with_all_that_makes_it_honest(
 
 
 def test_the_same_folder_twice_warns_and_gives_zero(sets: Path, fdream: RunCommand) -> None:
-    start = ("-s", "clips.real_start=first")
-    ran = fdream("eval", "-m", "fvd-sprite", *SMALL, *start, "--real", "real", "--fake", "real",
-                 "--json")  # fmt: skip
+    command = ("eval", "-m", "fvd-sprite", *SMALL, "--real", "real", "--json", "--fake")
+    ran = fdream(*command, str(sets / "real"))  # the same folder by another name
     assert ran.code == 0, ran.err
-    assert "both sets hold the same videos" in ran.err
+    assert "the same windows: distances between them are 0" in ran.err
     figures = as_json(ran.out)["figures"]
     assert figures["fvd_sprite"]["value"] == pytest.approx(0, abs=1e-6)
     assert figures["kvd_sprite"]["value"] < 0
     assert "too few for a Frechet distance" in figures["fvd_sprite"]["warnings"][0]
     assert "fvd_sprite_infinity" not in figures
+
+
+def test_a_copy_of_the_reference_warns_that_its_windows_are_others(
+    sets: Path, fdream: RunCommand
+) -> None:
+    shutil.copytree("real", "copy")
+    ran = fdream("eval", "-m", "flow", *SMALL, "--real", "real", "--fake", "copy")
+    assert "from other windows" in ran.err
 
 
 def test_all_runs_what_can_be_run_and_tells_why_the_rest_was_not(
@@ -255,7 +263,8 @@ def test_saved_features_stand_for_the_reference(sets: Path, fdream: RunCommand) 
 def test_compare_accepts_one_protocol_and_refuses_two(sets: Path, fdream: RunCommand) -> None:
     command = ("eval", "-m", "flow", *SMALL, "--real", "real")
     assert fdream(*command, "--fake", "fake", "-o", "a.json").code == 0
-    assert fdream(*command, "--fake", "real", "-o", "b.json").code == 0
+    shutil.copytree("real", "slower")
+    assert fdream(*command, "--fake", "slower", "-o", "b.json").code == 0
     ran = fdream("eval", "compare", "a.json", "b.json", "--json")
     assert ran.code == 0, ran.err
     found = as_json(ran.out)
