@@ -94,7 +94,7 @@ def test_small_samples_inflate_the_distance_and_the_line_takes_that_away() -> No
     assert abs(remaining) < 0.35 * bias
 
 
-@pytest.mark.parametrize("trials", [30, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [30, pytest.param(120, marks=pytest.mark.slow)])
 def test_the_jackknife_of_the_limit_covers_the_truth_where_a_bootstrap_does_not(
     trials: int,
 ) -> None:
