@@ -6,6 +6,7 @@ their work when they run.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -153,7 +154,15 @@ def run(args: Sequence[str]) -> int:
         code = _invoke(list(args) or ["--help"])
         sys.stdout.flush()
     except BrokenPipeError:
-        return _pipe_closed()
+        # Quietly: the reader, such as ``head``, has had enough.
+        _abandon_stdout()
+        return EXIT_PIPE_CLOSED
+    except OSError as fault:
+        if not _is_without_room(fault):
+            raise
+        _abandon_stdout()
+        render.error(f"cannot write to standard output: {fault.strerror}; make room there.")
+        return OutputError.exit_code
     return code
 
 
@@ -189,6 +198,8 @@ def _invoke(args: list[str]) -> int:
     except BrokenPipeError:
         raise
     except Exception as fault:
+        if _is_without_room(fault):
+            raise
         # The last door: what gets here is our mistake, and the user is told so.
         message = f"this is a bug in fdream: {type(fault).__name__}: {fault}"
         hint = "" if debug else " Run it again as `fdream --debug ...` and report what it shows."
@@ -224,12 +235,16 @@ def _refuse_closed_streams() -> None:
         sys.exit(OutputError.exit_code)
 
 
-def _pipe_closed() -> int:
-    """Leave quietly: the reader, such as ``head``, has had enough."""
-    # Python flushes stdout once more when it exits, and would complain then.
+def _is_without_room(fault: Exception) -> bool:
+    """Whether stdout is full: it alone is written to without a name."""
+    no_room = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(fault, OSError) and fault.filename is None and fault.errno in no_room
+
+
+def _abandon_stdout() -> None:
+    """Let what is still to be written go nowhere: Python flushes once more when it exits."""
     with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
-    return EXIT_PIPE_CLOSED
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:

@@ -217,16 +217,20 @@ def open_image(source: BinaryIO, place: str) -> Iterator[Image.Image]:
         warnings.simplefilter("ignore")
         try:
             image = Image.open(source, formats=_READERS)
+        except Image.DecompressionBombError as error:  # Pillow's own limit, far above ours
+            raise _too_large(place, "its size") from error
         except BROKEN as error:
             raise unreadable(place, error) from error
         with image:
             width, height = image.size
             if width * height > MAX_PIXELS:
-                raise DataError(
-                    f"{place}: {width}x{height} is {width * height / 1e6:.0f} megapixels; the "
-                    f"limit is {MAX_PIXELS // 1_000_000}. Scale it down first."
-                )
+                raise _too_large(place, f"{width}x{height}")
             yield image
+
+
+def _too_large(place: str, size: str) -> DataError:
+    limit = MAX_PIXELS // 1_000_000
+    return DataError(f"{place}: {size} is above the limit of {limit} megapixels; scale it down.")
 
 
 def _is_animated(image: Image.Image) -> bool:

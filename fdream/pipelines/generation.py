@@ -11,7 +11,7 @@ must not depend on its neighbours.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 
@@ -27,6 +27,12 @@ from fdream.pipelines.workshop import Sampling, Workshop
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from fdream.stages.interfaces import TextToImagePrior, VideoGenerator
+
+# By so much larger or smaller, a picture is not what a stage learnt: at 1.5 times its size pocket
+# draws a thing twice, and at half of it none at all.
+_FAR: Final = 1.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,28 +217,40 @@ def _refuse_size(size: Size | None) -> None:
 
 def _num_frames(settings: ClipSettings, shop: Workshop) -> int:
     """Return how many frames are made: what was asked for, or the nearest that can be."""
-    asked = shop.generator.default_frames if settings.frames is None else settings.frames
+    name, best = shop.choices.generator, shop.generator.default_frames
+    asked = best if settings.frames is None else settings.frames
     made = shop.generator.fit_frames(asked)
     if made != asked:
-        shop.warn_once(f"{shop.choices.generator} cannot make {asked} frames; it makes {made}.")
+        shop.warn_once(f"{name} cannot make {asked} frames; it makes {made}.")
+    if made >= _FAR * best:
+        shop.warn_once(f"{name} works best up to {best} frames; expect less of {made}.")
     return made
 
 
 def _still_size(settings: StillSettings, shop: Workshop) -> Size:
     """Return the size of the first frame: what was asked for, or the nearest that can be."""
-    asked = settings.size or shop.prior.default_size
-    return _told(asked, shop.prior.fit_size(asked), "draw", shop.choices.prior, shop)
+    return _size(settings.size, shop.prior, "draw", shop.choices.prior, shop)
 
 
 def _clip_size(settings: ClipSettings, shop: Workshop) -> Size:
     """Return the size of the video, likewise."""
-    asked = settings.size or shop.generator.default_size
-    return _told(asked, shop.generator.fit_size(asked), "animate", shop.choices.generator, shop)
+    return _size(settings.size, shop.generator, "animate", shop.choices.generator, shop)
 
 
-def _told(asked: Size, made: Size, verb: str, name: str, shop: Workshop) -> Size:
+def _size(
+    wanted: Size | None,
+    stage: TextToImagePrior | VideoGenerator,
+    verb: str,
+    name: str,
+    shop: Workshop,
+) -> Size:
+    best = stage.default_size
+    asked = wanted or best
+    made = stage.fit_size(asked)
     if made != asked:
         shop.warn_once(f"{name} cannot {verb} {asked}; it takes {made}.")
+    if any(max(sides) >= _FAR * min(sides) for sides in zip(made, best, strict=True)):
+        shop.warn_once(f"{name} works best at {best}; expect less of {made}.")
     return made
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fdream.pipelines.workshop import Workshop
+
+_NO_WORD: Final = "xqzjv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,20 @@ def image_captions(
         happens = ""
     if told.appearance is not None:
         return CaptionPair(told.appearance, happens)
+    _doubt_foreign(shop)
     # A photo: the one text we have is all we know of what it shows.
     appearance = shop.split(happens).appearance if happens else ""
     return CaptionPair(appearance, happens)
+
+
+def _doubt_foreign(shop: Workshop) -> None:
+    """Say that a small model meets a picture that it did not draw.
+
+    Ours: a model that counts its words (it does not know one that nobody uses) knows as few things.
+    """
+    if shop.generator.unknown_words(_NO_WORD):
+        shop.warn_once(
+            f"{shop.choices.generator} is a small model, and knows pictures like its own alone: of "
+            "a photo it keeps the first frame at best. --generator chooses a larger one "
+            "(`fdream plugins --kind generator` lists what is installed)."
+        )

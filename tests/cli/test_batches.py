@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -242,25 +242,6 @@ def test_images_follow_each_other_on_standard_output(fdream: Fdream) -> None:
     assert [record["prompt"] for record in records if record] == ["a corgi", "the sea"]
 
 
-@pytest.mark.parametrize(
-    "args",
-    [
-        ("t2v", "a corgi", "the sea", "-o", "-"),
-        ("t2v", "-o", "-"),
-        ("t2v", "a corgi", "--num", "2", "-o", "-"),
-        ("t2i", "-f", "webp", "-o", "-"),
-    ],
-    ids=str,
-)
-def test_several_that_cannot_follow_each_other_are_refused_before_any_work(
-    fdream: Fdream, args: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Bundle, "load", lambda self, name: pytest.fail(f"loads {name}"))
-    result = fdream(*args, stdin=b"a corgi\nthe sea\n")
-    assert (result.code, result.out) == (2, b"")
-    assert "several" in result.err
-
-
 def test_ids_name_files_and_reach_nothing_else(fdream: Fdream) -> None:
     ids = ["clip_01.A", "../../etc/passwd", "-rf", "\u30b3\u30fc\u30ae\u30fc", "NUL", ".hidden", 7]
     listed = "".join(json.dumps({"id": name, "prompt": "a corgi"}) + "\n" for name in ids)
@@ -290,35 +271,6 @@ def test_one_id_twice_replaces_nothing(fdream: Fdream) -> None:
 def test_several_words_without_quotes_are_noticed(fdream: Fdream) -> None:
     assert "quote" in fdream("t2i", "a", "corgi", "-o", "made/").err
     assert "quote" not in fdream("t2i", "a corgi", "sea", "-o", "made/").err
-
-
-@pytest.mark.parametrize(
-    ("code", "says", "args"),
-    [
-        (2, "--prompts", ("t2i", "a corgi", "--prompts", "list.txt")),
-        (2, "--prompts-format", ("t2i", "--prompts", "list.txt", "--prompts-format", "csv")),
-        (4, "nowhere.txt", ("t2i", "--prompts", "nowhere.txt")),
-        (4, "folder", ("t2i", "--prompts", "folder")),
-        (4, "no prompt", ("t2v", "--prompts", "empty.txt", "-o", "x.mp4")),
-        (4, "fdream i2v", ("t2v", "--prompts", "image.png", "-o", "x.mp4")),
-        (2, "--resume", ("t2i", "a corgi", "--seed", "1", "--resume", "-o", "-")),
-        (2, "--resume", ("t2i", "a corgi", "--seed", "1", "--resume", "--no-metadata", "-o", "m/")),
-        (2, "--seed", ("t2i", "a corgi", "--resume", "-o", "made/")),
-    ],
-)
-def test_a_list_that_cannot_be_used_is_one_line(
-    fdream: Fdream, code: int, says: str, args: tuple[str, ...]
-) -> None:
-    Path("list.txt").write_text("a corgi\n")
-    Path("empty.txt").write_text("# nothing\n\n")
-    Path("image.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    Path("folder").mkdir()
-    before = sorted(Path().rglob("*"))
-    result = fdream(*args)
-    assert (result.code, result.out) == (code, b"")
-    assert result.err.count("\n") == 1
-    assert says in result.err
-    assert sorted(Path().rglob("*")) == before
 
 
 def test_a_terminal_is_not_waited_for(fdream: Fdream, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -495,42 +447,6 @@ def test_a_photo_gives_the_same_alone_and_among_others(fdream: Fdream) -> None:
 
 
 # --- the end, whenever it comes
-
-
-def raising(error: BaseException) -> Callable[..., Any]:
-    def raise_it(*_: object, **__: object) -> Any:
-        raise error
-
-    return raise_it
-
-
-PHASES = {
-    "loading": "fdream.models.bundle.Bundle.load",
-    "sampling": "fdream.stages.builtin.dreamer_scheduler.DreamerSampler.step",
-    "encoding": "fdream.data.writers.subprocess.run",
-    "renaming": "pathlib.Path.replace",
-}
-
-
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("code", [130, 143])
-def test_an_interrupt_leaves_nothing_half_written(
-    fdream: Fdream, phase: str, code: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from fdream.cli.app import Terminated
-
-    Path("made.mp4").write_bytes(b"old")
-    error = KeyboardInterrupt() if code == 130 else Terminated()
-    monkeypatch.setattr(PHASES[phase], raising(error))
-    result = fdream("t2v", "a corgi", "-o", "made.mp4")
-    assert (result.code, result.out) == (code, b"")
-    assert result.err.splitlines()[-1] in (
-        "fdream: error: interrupted.",
-        "fdream: error: terminated.",
-    )
-    assert "Traceback" not in result.err
-    assert [path.name for path in Path().iterdir()] == ["made.mp4"]
-    assert Path("made.mp4").read_bytes() == b"old"
 
 
 def test_an_interrupt_keeps_what_is_finished(

@@ -184,26 +184,3 @@ def test_quality_and_loop_from_the_command_line(tiny_fdream: Fdream) -> None:
     record = read_record(Path("a.gif")).record
     assert record is not None
     assert record["encoding"] == {"format": "gif", "loop": 2}
-
-
-REFUSED = {
-    "quality of png": ("--quality 50: png", ["t2i", "a", "--quality", "50", "-o", "a.png"]),
-    "quality of apng": ("--quality 50: apng", ["t2v", "a", "--quality", "50", "-o", "a.apng"]),
-    "quality 0": ("--quality", ["t2v", "a", "--quality", "0", "-o", "a.mp4"]),
-    "quality 101": ("--quality", ["t2v", "a", "--quality", "101", "-o", "a.mp4"]),
-    "loop of mp4": ("--loop 2: mp4", ["t2v", "a", "--loop", "2", "-o", "a.mp4"]),
-    "loop of frames": ("--loop 0: frames", ["t2v", "a", "--loop", "0", "-f", "frames"]),
-    "loop negative": ("--loop", ["t2v", "a", "--loop", "-1", "-o", "a.gif"]),
-    "frames on stdout": ("a folder cannot", ["t2v", "a", "-f", "frames", "-o", "-"]),
-    "frames in a pipe": ("a folder cannot", ["t2v", "a", "-f", "frames"]),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_an_option_without_use_is_refused_in_one_line(tiny_fdream: Fdream, name: str) -> None:
-    says, args = REFUSED[name]
-    result = tiny_fdream(*args)
-    assert result.code == 2
-    assert says in result.err
-    assert result.err.count("\n") == 1
-    assert list(Path().iterdir()) == []

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +124,7 @@ def test_a_photo_is_animated_with_a_warning_or_a_motion(fdream: Fdream) -> None:
     silent = fdream("i2v", "photo.jpg", "-o", "a.gif")
     assert silent.code == 0
     assert "--motion" in silent.err
+    assert silent.err.count("is a small model, and knows pictures like its own alone") == 1
     told = fdream("i2v", "photo.jpg", "--motion", "zooming in", "-o", "b.gif", "--json")
     assert "--motion" not in told.err
     captions = json.loads(told.lines[0])["captions"]
@@ -143,28 +141,6 @@ def test_unknown_words_are_warned_of_and_drawn_anyway(fdream: Fdream) -> None:
 def test_gif_says_that_it_rounds_its_timing(fdream: Fdream) -> None:
     assert "10 ms" in fdream("t2v", "a corgi", "-o", "x.gif").err
     assert "10 ms" not in fdream("t2v", "a corgi", "-o", "x.gif", "--fps", "10").err
-
-
-def test_hostile_record_changes_nothing_but_the_captions(fdream: Fdream) -> None:
-    from fdream.data.encoding import Encoding
-    from fdream.data.writers import encode_image
-
-    hostile = json.dumps(
-        {
-            "schema": 1,
-            "captions": {"appearance": "a corgi", "motion": "\x1b]0;owned\x07"},
-            "seed": "1; rm -rf",
-            "stages": {"generator": {"name": "evil"}},
-            "output": "/etc/passwd",
-        }
-    )
-    image = encode_image(np.zeros((32, 32, 3), np.uint8), Encoding("png"), hostile)
-    result = fdream("i2v", "-o", "x.mp4", "--json", stdin=image)
-    assert result.code == 0
-    told = json.loads(result.lines[0])
-    assert told["stages"]["generator"]["name"] == "dreamer:tiny"
-    assert told["captions"] == {"appearance": "a corgi", "motion": ""}
-    assert "\x1b" not in result.err
 
 
 def test_explain_says_what_would_be_done_and_makes_nothing(fdream: Fdream) -> None:
@@ -198,78 +174,6 @@ def test_explain_loads_no_network(fdream: Fdream, monkeypatch: pytest.MonkeyPatc
     assert fdream("i2v", "photo.jpg", "--explain").code == 0
 
 
-BAD = {
-    "empty prompt": (2, "PROMPT", ["t2i", ""]),
-    "blank prompt": (2, "PROMPT", ["t2v", "  \n"]),
-    "long prompt": (2, "100000", ["t2i", "x" * 100_000]),
-    "control character": (2, "U+001B", ["t2i", "a \x1b[31m corgi"]),
-    "steps 0": (2, "--steps", ["t2i", "a", "--steps", "0"]),
-    "steps text": (2, "--steps", ["t2i", "a", "--steps", "many"]),
-    "guidance nan": (2, "guidance", ["t2i", "a", "--guidance", "nan"]),
-    "guidance negative": (2, "--guidance", ["t2i", "a", "--guidance", "-1"]),
-    "frames 0": (2, "--frames", ["t2v", "a", "--frames", "0"]),
-    "fps 0": (2, "--fps", ["t2v", "a", "--fps", "0"]),
-    "num 0": (2, "--num", ["t2i", "a", "--num", "0"]),
-    "seed negative": (2, "--seed", ["t2i", "a", "--seed", "-1"]),
-    "size text": (2, "size", ["t2i", "a", "--size", "big"]),
-    "size zero": (2, "size", ["t2i", "a", "--size", "0x0"]),
-    "size huge": (2, "size", ["t2i", "a", "--size", "20000x20000"]),
-    "size odd": (2, "multiples of 8", ["t2v", "a", "--size", "33x33"]),
-    "resize": (2, "resize", ["t2v", "a", "--resize", "stretch"]),
-    "format": (2, "--format", ["t2i", "a", "--format", "tiff"]),
-    "image as mp4": (2, ".mp4", ["t2i", "a", "-o", "x.mp4"]),
-    "unknown ending": (2, ".xyz", ["t2v", "a", "-o", "x.xyz"]),
-    "no ending": (2, "ending", ["t2v", "a", "-o", "video"]),
-    "empty output": (2, "-o", ["t2v", "a", "-o", ""]),
-    "json and bytes": (2, "--json", ["t2i", "a", "-o", "-", "--json"]),
-    "several videos in one stream": (2, "several", ["t2v", "a", "--num", "2", "-o", "-"]),
-    "unknown prior": (3, "pocket", ["t2i", "a", "--prior", "pokcet"]),
-    "unknown generator": (3, "dreamer", ["t2v", "a", "--generator", "dremaer"]),
-    "unknown scheduler": (3, "euler", ["t2i", "a", "--scheduler", "euller"]),
-    "unfit scheduler": (3, "zero terminal", ["t2i", "a", "--scheduler", "heun"]),
-    "missing bundle": (3, "nowhere", ["t2v", "a", "--generator", "dreamer:./nowhere"]),
-    "no bundle named": (2, "bundle", ["t2v", "a", "--generator", "dreamer"]),
-    "missing image": (4, "nowhere.png", ["i2v", "nowhere.png", "-o", "x.mp4"]),
-    "folder as image": (4, "made", ["i2v", "made", "-o", "x.mp4"]),
-    "text as image": (4, "notes.txt", ["i2v", "notes.txt", "-o", "x.mp4"]),
-    "video as image": (4, "a video", ["i2v", "real.mp4", "-o", "x.mp4"]),
-    "empty image": (4, "empty", ["i2v", "empty.png", "-o", "x.mp4"]),
-    "motion with escapes": (2, "--motion", ["i2v", "a.png", "--motion", "\x1b[2J", "-o", "x.mp4"]),
-    "unknown device": (2, "device", ["t2i", "a", "--device", "tpu"]),
-    "unknown dtype": (2, "dtype", ["t2i", "a", "--dtype", "int4"]),
-    "output below a file": (6, "notes.txt", ["t2i", "a", "-o", "notes.txt/x.png"]),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_clear_line_and_no_file(fdream: Fdream, name: str) -> None:
-    code, says, args = BAD[name]
-    Path("notes.txt").write_text("just text")
-    Path("empty.png").write_bytes(b"")
-    Path("real.mp4").write_bytes(b"\x00\x00\x00\x20ftypisom" + bytes(64))
-    Path("made").mkdir()
-    before = sorted(Path().rglob("*"))
-    result = fdream(*args)
-    assert result.code == code, result.err
-    said = [line for line in result.err.splitlines() if not line.startswith("warning:")]
-    assert len(said) == 1, result.err
-    assert says in said[0]
-    assert "Traceback" not in result.err
-    assert result.out == b""
-    assert sorted(Path().rglob("*")) == before
-
-
-@pytest.mark.parametrize(
-    "stdin", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"]
-)
-def test_bad_stream_is_a_data_error(fdream: Fdream, stdin: bytes) -> None:
-    result = fdream("i2v", "-o", "x.mp4", stdin=stdin)
-    assert result.code == 4
-    assert result.err.count("\n") == 1
-    assert "standard input" in result.err
-    assert not list(Path().iterdir())
-
-
 def test_broken_second_image_keeps_the_first_video(fdream: Fdream) -> None:
     image = fdream("t2i", "a corgi", "--seed", "1").out
     result = fdream("i2v", "-o", "x.mp4", stdin=image + image[:100])
@@ -281,32 +185,3 @@ def test_terminal_is_never_sent_bytes(fdream: Fdream) -> None:
     result = fdream("t2i", "a corgi", "-o", "-", terminal=True)
     assert result.code == 2
     assert result.out == b""
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_full_disk_is_an_output_error(tiny_bundle: Path, tmp_path: Path) -> None:
-    with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "fdream", "t2i", "a", "--prior", f"pocket:{tiny_bundle}"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            cwd=tmp_path,
-            check=False,
-        )
-    assert done.returncode == 6, done.stderr
-    assert b"Traceback" not in done.stderr
-
-
-def test_reader_that_leaves_ends_it_quietly(tiny_bundle: Path, tmp_path: Path) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    done = subprocess.run(
-        [sys.executable, "-m", "fdream", "t2i", "a corgi", "--prior", f"pocket:{tiny_bundle}"],
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        cwd=tmp_path,
-        check=False,
-    )
-    os.close(writing)
-    assert done.stderr == b""
-    assert done.returncode == 141

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -70,13 +69,3 @@ def test_the_further_pictures_of_an_animation_are_said_to_be_left_out(tiny_fdrea
     assert "many.gif: holds several pictures; the first is used." in result.err
     first_frame = json.loads(result.lines[0])["first_frame_sha256"]
     assert first_frame == hashlib.sha256(seen().tobytes()).hexdigest()
-
-
-def test_several_jpegs_in_a_pipe_are_refused(tiny_fdream: Fdream) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(seen()).save(buffer, "JPEG")
-    result = tiny_fdream("i2v", "-o", "out.mp4", stdin=buffer.getvalue() * 2)
-    assert result.code == 4
-    assert result.err.count("\n") == 1
-    assert "only PNG images can be several" in result.err
-    assert list(Path().iterdir()) == []

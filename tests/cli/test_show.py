@@ -110,45 +110,6 @@ def test_one_that_has_none_hides_none_that_has_one(fdream, in_tmp: Path) -> None
     assert fdream("show", "a.gif", "foreign.mp4", "text.mp4", "b.gif").code == 4
 
 
-def foreign_files() -> dict[str, tuple[int, str, bytes | None]]:
-    png = encode_image(FRAMES[0], Encoding("png"), dump_record(RECORD))
-    mp4 = encode_video(FRAMES, 8, Encoding("mp4"), dump_record(RECORD))
-    plain = encode_image(FRAMES[0], Encoding("png"))
-    newer = encode_image(FRAMES[0], Encoding("png"), '{"schema": 2}')
-    return {
-        "photo.png": (1, "no fdream record", plain),
-        "text.mp4": (4, "cannot be read", b"just text"),
-        "empty.mp4": (4, "cannot be read", b""),
-        "cut.png": (4, "cut off before its end", png[:20]),
-        "cut-record.png": (4, "its fdream record", png[:60]),
-        "half.mp4": (4, "cannot be read", bytes(200) + mp4[200:]),
-        "newer.png": (4, "pip install -U fdream", newer),
-        "random.webm": (4, "cannot be read", bytes(range(256)) * 64),
-        "absent.png": (4, "No such file", None),
-    }
-
-
-@pytest.mark.parametrize("name", foreign_files())
-def test_other_files_get_one_clear_line(fdream, in_tmp: Path, name: str) -> None:
-    code, says, data = foreign_files()[name]
-    if data is not None:
-        Path(name).write_bytes(data)
-    ran = fdream("show", name)
-    assert ran.code == code, ran.err
-    assert ran.out == ""
-    assert ran.err.startswith(f"fdream: error: {name}: ")
-    assert ran.err.count("\n") == 1
-    assert says in ran.err
-
-
-def test_folders(fdream, in_tmp: Path) -> None:
-    Path("nothing").mkdir()
-    assert fdream("show", "nothing").code == 1
-    Path("bad").mkdir()
-    Path("bad/fdream.json").write_text("{")
-    assert fdream("show", "bad").code == 4
-
-
 @pytest.mark.parametrize("kind", [kind for kind in VIDEO_FORMATS if kind != "frames"])
 def test_a_file_cut_off_anywhere_is_answered(fdream, in_tmp: Path, kind: str) -> None:
     data = encode_video(FRAMES, 8, Encoding(kind), dump_record(RECORD))

@@ -43,7 +43,10 @@ def test_a_reader_that_leaves_midway_ends_it_quietly(tiny_bundle: Path, tmp_path
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_signal_ends_it_with_what_is_finished(
     tiny_bundle: Path, tmp_path: Path, number: int, code: int
 ) -> None:
@@ -66,9 +69,14 @@ def test_a_signal_ends_it_with_what_is_finished(
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows' shell cannot close a stream")
 @pytest.mark.parametrize(
     ("closed", "code", "says"),
-    [(">&-", 6, "standard output is closed"), ("2>&-", 0, ""), ("<&-", 0, "")],
+    [
+        (">&-", 6, "standard output is closed"),
+        (">/dev/full", 6, "cannot write to standard output"),
+        ("2>&-", 0, ""),
+        ("<&-", 0, ""),
+    ],
 )
-def test_closed_streams_are_no_bug(closed: str, code: int, says: str) -> None:
+def test_closed_and_full_streams_are_no_bug(closed: str, code: int, says: str) -> None:
     command = f'"{sys.executable}" -m fdream recipes list {closed}'
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == code

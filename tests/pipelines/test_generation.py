@@ -180,6 +180,27 @@ def test_unknown_words_are_named_once_with_the_way_out(shop: Workshop) -> None:
     assert "--prior" in warning
 
 
+@pytest.mark.parametrize(
+    ("clip", "says"),
+    [
+        ({"size": Size(16, 16)}, "works best at 32x32; expect less of 16x16"),
+        ({"size": Size(32, 48)}, "works best at 32x32; expect less of 48x32"),
+        ({"frames": 5}, "works best up to 3 frames; expect less of 5"),
+        ({"size": Size(24, 40), "frames": 4}, ""),
+        ({"frames": 1}, ""),
+    ],
+    ids=str,
+)
+def test_what_is_far_from_a_stages_own_is_said_once(
+    shop: Workshop, clip: dict[str, Any], says: str
+) -> None:
+    for seed in (1, 2):
+        make(shop, seed, **clip)
+    assert isinstance(shop.reporter, Listener)
+    assert len(shop.reporter.warnings) == bool(says)
+    assert all(says in warning for warning in shop.reporter.warnings)
+
+
 def test_steps_are_reported_as_they_are_taken(shop: Workshop) -> None:
     make(shop)
     assert isinstance(shop.reporter, Listener)
