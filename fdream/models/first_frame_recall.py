@@ -56,6 +56,7 @@ class FirstFrameRecall(nn.Module):
         self.move_out = nn.Conv2d(width, 2, 3, padding=1)
         # Not zero, which would be a second silent layer on the way to the gate; but about still.
         nn.init.normal_(self.move_out.weight, std=1e-3)
+        assert self.move_out.bias is not None
         nn.init.zeros_(self.move_out.bias)
         self.conv_seen = nn.Conv2d(latent_channels, width, 3, padding=1)
         self.conv_mid = nn.Conv2d(width, width, 3, padding=1)
