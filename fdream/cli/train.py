@@ -49,6 +49,14 @@ def train(
             "and stop. The device is not touched, and nothing is written.",
         ),
     ] = False,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Train a few steps, tell memory, time, disk and when the run would end, and stop; "
+            "the run's report says how true it was.",
+        ),
+    ] = False,
     preview: Annotated[
         bool,
         typer.Option(
@@ -109,8 +117,12 @@ def train(
     if preview:
         _preview(ctx, loaded, json)
         return
+    again = [recipe, *_passed_on(sets, unset or (), device, dtype, threads)]
+    if plan:
+        _plan(ctx, loaded, again, json)
+        return
     if prove:
-        _prove(ctx, loaded, [recipe, *_passed_on(sets, unset or (), device, dtype, threads)], json)
+        _prove(ctx, loaded, again, json)
         return
     run = loaded.recipe.run
     manager = choose_device(
@@ -166,6 +178,36 @@ def _rehearse(
     else:
         render.line(loaded.toml().rstrip())
     refuse_faults(found)
+
+
+def _plan(
+    ctx: typer.Context, loaded: LoadedRecipe[Recipe], arguments: list[str], json: bool
+) -> None:
+    from dataclasses import asdict
+
+    from fdream.pipelines.planning import plan_run
+
+    found = plan_run(arguments, loaded.recipe, reporter_of(ctx))
+    if json:
+        render.as_json(asdict(found))
+        return
+    told = found.predicted
+    render.facts(
+        f"{loaded.recipe.name}: from {found.probed}",
+        [
+            ("memory", f"{told.memory_gb:.2f} GB"),
+            ("step", f"{told.step_s:.3g} s"),
+            ("training", _hours(told.minutes)),
+            ("before", f"{_hours(found.prepare_minutes)}, with an empty cache"),
+            ("between", f"{_hours(found.other_minutes)} of measuring, drawing and saving"),
+            ("disk", f"{told.disk_gb:.2f} GB run folder, {found.cache_gb:.2f} GB cache"),
+            ("ends", f"{found.ends}, if it begins now"),
+        ],
+    )
+
+
+def _hours(minutes: float) -> str:
+    return f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
 
 
 def _preview(ctx: typer.Context, loaded: LoadedRecipe[Recipe], json: bool) -> None:

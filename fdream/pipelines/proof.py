@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,7 +79,7 @@ def prove_resume(
         command += ["-s", f"{key}={value}"]
     whole, killed = place / "whole", place / "killed"
     reporter.say(f"training {steps} steps without a break")
-    _finish(command, whole)
+    finish_run(command, whole)
     if (whole / "cache").is_dir():
         shutil.copytree(whole / "cache", killed / "cache")
     after = random.SystemRandom().randrange(1, steps)
@@ -87,7 +88,7 @@ def prove_resume(
     resumed_at = _newest(killed)
     reporter.say(f"killed; going on from step {resumed_at}")
     logged = _last_step(killed)
-    _finish(command, killed)
+    finish_run(command, killed)
     certificate = Certificate(steps, logged, resumed_at, _hashes(whole))
     differing = [
         name for name, value in _hashes(killed).items() if certificate.sha256[name] != value
@@ -106,18 +107,30 @@ def prove_resume(
     return certificate
 
 
-def _finish(command: Sequence[str], folder: Path) -> None:
+def finish_run(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> None:
+    """Have a process of its own train to the end.
+
+    Args:
+        command: that trains.
+        folder: of the run.
+        environment: variables of the process, beside those of this one.
+
+    Raises:
+        FdreamError: it failed.
+    """
     ended = subprocess.run(
         [*command, "-s", f"run.output={json.dumps(str(folder))}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         check=False,
+        env={**os.environ, **(environment or {})},
     )
     if ended.returncode:
         raise FdreamError(
-            f"the run of the proof failed by itself (exit {ended.returncode}): "
-            f"{ended.stderr.strip()[-500:]}"
+            f"the run failed by itself (exit {ended.returncode}): {ended.stderr.strip()[-500:]}"
         )
 
 

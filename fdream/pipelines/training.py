@@ -14,12 +14,13 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from fdream.core import launch
-from fdream.core.errors import RecipeError
+from fdream.core.errors import FdreamError, RecipeError
 from fdream.core.recipe import Recipe
 from fdream.core.recipe_io import LoadedRecipe, Problem, problems_in, read_toml
 from fdream.pipelines.assembly import OBJECTIVES, SOURCES, build_objective
 from fdream.training.checkpoints import complete
 from fdream.training.loop import TrainingLoop
+from fdream.training.report import write_report
 from fdream.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -98,7 +99,20 @@ def run_training(
             device,
             recipe.data.workers,
         )
-        return folder, loop.run()
+        return folder, _reported(folder, loop)
+
+
+def _reported(folder: RunFolder, loop: TrainingLoop) -> Progress:
+    """Run the loop, and leave a report however it ends."""
+    try:
+        progress = loop.run()
+    except FdreamError as error:
+        if launch.is_main() and folder.log.is_file():
+            write_report(folder, str(error))
+        raise
+    if launch.is_main():
+        write_report(folder, f"finished at step {progress.step}")
+    return progress
 
 
 @contextmanager

@@ -7,6 +7,7 @@ then means the same training on one GPU and on four.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import (
     DistributedDataParallelKwargs,
-    DistributedType,
     InitProcessGroupKwargs,
 )
 from torch import Tensor, nn
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 # One process may encode a data set for hours while the others wait for it.
 _PATIENCE = timedelta(hours=24)
+_SPREAD = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,12 @@ class Engine:
         options: of the run.
 
     Raises:
-        DeviceError: the format does not train on the device.
+        DeviceError: the format does not train on the device, or accelerate was told to spread
+            weights over processes.
     """
 
     def __init__(self, device: DeviceManager, options: EngineOptions) -> None:
+        _refuse_spread_weights()
         if device.kind != "cuda" and device.dtype == torch.float16:
             raise DeviceError(
                 f"dtype float16 on {device.kind}: its gradients overflow, and the scaling that "
@@ -95,12 +102,6 @@ class Engine:
     def is_main(self) -> bool:
         """Whether this process writes for all."""
         return self._accelerator.is_main_process
-
-    @property
-    def sharded(self) -> bool:
-        """Whether weights or optimizer state are spread over processes (FSDP, DeepSpeed)."""
-        kinds = (DistributedType.FSDP, DistributedType.DEEPSPEED)
-        return self._accelerator.distributed_type in kinds
 
     def describe(self) -> dict[str, Any]:
         """Return what a run records about its processes."""
@@ -183,15 +184,23 @@ class Engine:
         """Hand figures to the trackers."""
         self._accelerator.log(dict(figures), step=step)
 
-    def save_sharded(self, folder: Path) -> None:
-        """Save what is spread over processes, each its own part, by accelerate's own means."""
-        self._accelerator.save_state(str(folder))
-
-    def load_sharded(self, folder: Path) -> None:
-        """Load what ``save_sharded`` saved."""
-        self._accelerator.load_state(str(folder))
-
     def close(self) -> None:
         """End trackers, and forget the process group: the next run may choose another format."""
         self._accelerator.end_training()
         AcceleratorState._reset_state(reset_partial_state=self.share.count == 1)
+
+
+def _refuse_spread_weights() -> None:
+    """Refuse what `accelerate launch` announces and checkpoints here cannot hold.
+
+    Raises:
+        DeviceError: FSDP or DeepSpeed was asked for.
+    """
+    for variable, name in _SPREAD.items():
+        if os.environ.get(variable, "false").lower() in ("1", "true"):
+            raise DeviceError(
+                f"accelerate is set to {name}, which spreads weights over processes; checkpoints "
+                "here hold whole ones. Launch with `accelerate launch --multi_gpu` or torchrun: "
+                "only what is trained has gradients and optimizer state, so that it rarely needs "
+                "spreading."
+            )

@@ -35,13 +35,15 @@ _MOST_NAMES = 8
 class LossModule(nn.Module):
     """An objective as the one module whose forward is the loss, so that engines can wrap it."""
 
-    def __init__(self, objective: Objective[Any]) -> None:
+    def __init__(self, objective: Objective[Any], device: DeviceManager) -> None:
         super().__init__()
+        self._device = device
         self.trained = nn.ModuleDict(objective.modules)
         self._objective = objective
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        return self._objective.loss(batch)
+        with self._device.autocast():
+            return self._objective.loss(batch)
 
 
 class Asked(NamedTuple):
@@ -80,6 +82,13 @@ class Session:
     last_save: float
     overflows: int = 0
     probed: dict[str, float] = field(default_factory=dict)
+
+    def save(self) -> None:
+        """Save the run as it is now."""
+        started = time.monotonic()
+        self.keeper.save(self.progress)
+        self.last_save = time.monotonic()
+        self.watcher.note(save_s=self.last_save - started)
 
 
 class TrainingLoop:
@@ -130,12 +139,15 @@ class TrainingLoop:
         try:
             self._check_share(engine.share.count)
             self.folder.make()
+            started = time.monotonic()
             self.objective.prepare(self.folder.cache, engine.share, self.reporter)
+            prepared = time.monotonic() - started
             with (
                 self.device.guard(),
                 self.device.deterministic(self.table.deterministic),
                 self._open(engine) as session,
             ):
+                session.watcher.note(prepare_s=prepared)
                 self._train(session)
                 return session.progress
         finally:
@@ -166,7 +178,7 @@ class TrainingLoop:
         self.average = WeightAverage(modules, table.ema_decay)
         keeper = Keeper(self.objective, self.folder, self.optimizer, self.average, engine)
         progress = keeper.resume(self.reporter)
-        loss, optimizer = engine.prepare(LossModule(self.objective), self.optimizer)
+        loss, optimizer = engine.prepare(LossModule(self.objective, self.device), self.optimizer)
         if table.compile:
             self.objective.compile()
         with Ahead(self._gather(engine), self.workers) as batches:
@@ -212,17 +224,18 @@ class TrainingLoop:
                     bar.row(watcher.log_step(figures | session.probed))
                     session.probed.clear()
                 if asked.stop or asked.save or progress.step % table.save_every == 0:
-                    session.keeper.save(progress)
-                    session.last_save = time.monotonic()
+                    session.save()
                 if asked.stop:
                     raise Stopped(stop[0] if stop else signal.SIGTERM, progress.step)
                 if progress.step % table.eval_every == 0:
                     bar.row(watcher.evaluate())
                 if progress.step % table.sample_every == 0:
-                    watcher.draw()
-            session.keeper.save(progress)
-            bar.row(watcher.evaluate())
-            watcher.draw()
+                    bar.row(watcher.draw())
+            session.save()
+            if watcher.evaluated_at != progress.step:
+                bar.row(watcher.evaluate())
+            if watcher.drawn_at != progress.step:
+                bar.row(watcher.draw())
 
     def _finished(self, progress: Progress) -> bool:
         out_of_time = self.table.minutes is not None and progress.seconds >= 60 * self.table.minutes

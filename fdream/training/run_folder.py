@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from fdream.core.errors import OutputError
+from fdream.core.paths import atomic_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ class RunFolder:
     @property
     def sheets(self) -> Path:
         return self.root / "sheets"
+
+    @property
+    def samples(self) -> Path:
+        """Drawn videos, a folder a step."""
+        return self.root / "samples"
 
     @property
     def log(self) -> Path:
@@ -84,10 +90,31 @@ class RunFolder:
 
     def quarantined(self) -> set[str]:
         """Return the names of the clips that were noted."""
+        return {row["clip"] for row in self.quarantine_rows()}
+
+    def quarantine_rows(self) -> list[dict[str, Any]]:
+        """Return what was noted of clips that could not be read."""
         if not self.quarantine.is_file():
-            return set()
+            return []
         lines = self.quarantine.read_text(encoding="utf-8").splitlines()
-        return {json.loads(line)["clip"] for line in lines if line}
+        return [json.loads(line) for line in lines if line]
+
+    def write_samples(self, step: int, clips: Sequence[tuple[str, bytes]]) -> None:
+        """Keep the videos of a step, MP4, with their captions."""
+        place = self.samples / f"step-{step:08d}"
+        place.mkdir(parents=True, exist_ok=True)
+        names = {f"{number:02d}.mp4": clip for number, clip in enumerate(clips)}
+        for name, (_, video) in names.items():
+            with atomic_write(place / name) as aside:
+                aside.write_bytes(video)
+        captions = {name: caption for name, (caption, _) in names.items()}
+        with atomic_write(place / "captions.json") as aside:
+            aside.write_text(json.dumps(captions, indent=1), encoding="utf-8")
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Size of all that the run has written, its cache included."""
+        return sum(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
 
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
 
+from fdream.data.encoding import Encoding
+from fdream.data.writers import encode_video
 from fdream.training.batches import Ahead
 from fdream.training.checkpoints import Progress
 from fdream.training.engine import Engine
@@ -43,6 +46,8 @@ class Watcher:
         self._batches = batches
         self._progress = progress
         self._last = (progress.step, progress.seconds, 0.0)
+        self.evaluated_at: int | None = None
+        self.drawn_at: int | None = None
         self._quarantined = folder.quarantined()
         self._note_troubles()
 
@@ -56,21 +61,40 @@ class Watcher:
             "step_s": spent / (progress.step - step),
             "data_wait": (waits - waited) / spent,
         }
+        peak = self._engine.device.memory().peak
+        if peak is not None:
+            pace["memory_gb"] = peak / 1e9
         return self._log({**figures, **pace, **self._note_troubles()})
+
+    def note(self, **seconds: float) -> None:
+        """Log how long something took that is no step."""
+        self._log(seconds)
 
     def evaluate(self) -> dict[str, float]:
         """Measure the averaged weights on held-out samples, and log it."""
+        started = time.monotonic()
+        self.evaluated_at = self._progress.step
         with self._keeper.averaged():
             measured = self._objective.validate()
-        return self._log({f"held_out_{key}": value for key, value in measured.items()})
+        figures = {f"held_out_{key}": value for key, value in measured.items()}
+        return self._log({**figures, "evaluate_s": time.monotonic() - started})
 
-    def draw(self) -> None:
-        """Draw what the averaged weights do."""
+    def draw(self) -> dict[str, float]:
+        """Draw what the averaged weights do, and log what can be measured of it."""
+        started = time.monotonic()
+        step = self.drawn_at = self._progress.step
         with self._keeper.averaged():
             drawing = self._objective.drawing()
         if self._engine.is_main:
-            path = self._folder.sheets / f"step-{self._progress.step:08d}.png"
-            Image.fromarray(drawing.sheet).save(path)
+            Image.fromarray(drawing.sheet).save(self._folder.sheets / f"step-{step:08d}.png")
+            clips = [
+                (clip.caption, encode_video(clip.frames, clip.fps, Encoding("mp4")))
+                for clip in drawing.clips
+            ]
+            if clips:
+                self._folder.write_samples(step, clips)
+        figures = {f"sample_{key}": value for key, value in drawing.figures.items()}
+        return self._log({**figures, "draw_s": time.monotonic() - started})
 
     def _note_troubles(self) -> dict[str, float]:
         """Write down clips that could not be read, each once, and say how many there are."""

@@ -102,7 +102,8 @@ def test_a_run_begun_before_a_key_existed_goes_on(fdream, in_tmp: Path) -> None:
 def test_without_a_terminal_each_logged_step_is_a_json_line(fdream, in_tmp: Path) -> None:
     done = fdream("train", "pocket/vae", *sets("train.log_every=1"))
     rows = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
-    assert [row["step"] for row in rows] == [1, 2, 2]
+    assert [row["step"] for row in rows] == [1, 2, 2, 2]
     assert {"loss", "lr", "step_s", "data_wait"} <= set(rows[0])
     assert "held_out_psnr" in rows[2]
+    assert "draw_s" in rows[3]
     assert "{" not in fdream("-q", "train", "pocket/vae", *sets("train.steps=3")).err

@@ -55,6 +55,15 @@ def test_shares_are_the_batch(count: int) -> None:
     assert len({len(part) for part in parts}) == 1
 
 
+@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
+def test_what_checkpoints_cannot_hold_is_refused_before_it_begins(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(DeviceError, match=r"--multi_gpu.*torchrun"):
+        Engine(DeviceManager.choose("cpu"), EngineOptions())
+
+
 def test_float16_is_refused_where_its_gradients_cannot_be_scaled() -> None:
     half = DeviceManager.choose("cpu", "float16")
     with pytest.raises(DeviceError, match="bfloat16 or float32"):

@@ -96,7 +96,11 @@ def test_a_recipe_runs_on_a_tiny_base_of_its_family(
     assert ("spatial_lora" in held) == (name == "lora-folder")
     assert Bundle.open(run).has("unet")
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert rows[0]["quarantined"] == 1
+    assert next(row for row in rows if "loss" in row)["quarantined"] == 1
+    assert any({"sample_dynamic_degree", "sample_flow_error"} <= set(row) for row in rows)
+    report = (run / "report.html").read_text()
+    assert report.count("data:video/mp4;base64,") == 1
+    assert "0.tar/bad" in report
     quarantined = [json.loads(line) for line in (run / "quarantine.jsonl").open()]
     assert [row["clip"] for row in quarantined] == ["0.tar/bad"]
     assert "cannot be read as a video" in quarantined[0]["reason"]

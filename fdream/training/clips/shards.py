@@ -50,6 +50,8 @@ class ShardsOptions(BaseModel):
     """Keep latents, flow and features; else each step decodes and encodes afresh."""
     max_upscale: Annotated[float, Field(ge=1)] = 2.0
     """Clips that would have to be enlarged more than this are left out."""
+    max_clips: Annotated[int, Field(ge=2)] | None = None
+    """Take so many clips and no more, held-out ones included; all when not set."""
     overlay: Literal["mask", "ignore"] = "mask"
     """What is done about a watermark that ``fdream prep`` found: left out of the losses, or not."""
 
@@ -91,6 +93,9 @@ def survey(options: ShardsOptions, validation: int, reporter: Reporter) -> Surve
             "-s data.options.shards=FOLDER."
         ) from error
     clips = index_shards(shards, reporter)
+    if options.max_clips is not None:
+        # By their content, so that another order of shards means nothing.
+        clips = sorted(clips, key=lambda clip: clip.sha256)[: options.max_clips]
     found = sort_clips(clips, options.rules, validation)
     if not found.num_training:
         reasons = ", ".join(f"{count} {reason}" for reason, count in found.left_out.most_common())

@@ -1,0 +1,82 @@
+"""Where a clip carries an overlay, or cannot be read, it teaches nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from fdream.core.device import DeviceManager
+from fdream.core.report import SilentReporter
+from fdream.models.foreign_base import ForeignBase
+from fdream.stages import registry
+from fdream.training.clips.sprites import SpriteClips
+from fdream.training.objective import Share
+from fdream.training.objectives.video import ClipBatch, VideoObjective, _mean_square
+from fdream.training.objectives.video_options import VideoOptions
+from fdream.training.pictures import ClipSource, SpriteWorldOptions
+
+MASKED = (..., slice(0, 1), slice(None))
+
+
+@pytest.fixture
+def drawn(foreign, tmp_path: Path) -> tuple[VideoObjective, ClipBatch]:
+    """An objective, and a batch whose upper latent cells do not count."""
+    device = DeviceManager.choose("cpu").for_training()
+    world = SpriteWorldOptions(sprites="plain", size=(32, 32), frames=4)
+    options = VideoOptions(clips=2, frames=4, motion={"head_width": 8, "level_width": 16})
+    what = VideoObjective(
+        options,
+        SpriteClips(ClipSource(world, validation=1), options.clips, options.frames),
+        ForeignBase(str(foreign("sd15").base)).open(),
+        registry.build("supervisor", "truth", {}, device=device),
+        device,
+    )
+    what.prepare(tmp_path, Share(), SilentReporter())
+    batch = what.draw(0, 2, Share(), torch.Generator().manual_seed(0))
+    counts = torch.ones(2, 1, 1, 4, 4)
+    counts[MASKED] = 0
+    return what, replace(batch, views=replace(batch.views, counts=counts))
+
+
+def with_flow(batch: ClipBatch, extra: float, place: tuple) -> ClipBatch:
+    flow = batch.views.target.flow.clone()
+    flow[place] += extra
+    return replace(batch, views=replace(batch.views, target=replace(batch.views.target, flow=flow)))
+
+
+def test_flow_under_an_overlay_is_not_asked_for(drawn) -> None:
+    what, batch = drawn
+    own = what._errors(batch)[1]
+    assert what._errors(with_flow(batch, 9.0, MASKED))[1] == own
+    elsewhere = (..., slice(2, 3), slice(None))
+    assert what._errors(with_flow(batch, 9.0, elsewhere))[1] != own
+
+
+def test_denoising_under_an_overlay_is_not_asked_for() -> None:
+    output = torch.randn(2, 4, 3, 4, 4, requires_grad=True)
+    wanted, counts = torch.randn(2, 4, 3, 4, 4), torch.ones(2, 1, 1, 4, 4)
+    counts[MASKED] = 0
+    loss = _mean_square(output, wanted, counts)
+    loss.backward()
+    assert not output.grad[MASKED].any()
+    assert output.grad[..., 1:, :].all()
+    rest = torch.nn.functional.mse_loss(output[..., 1:, :], wanted[..., 1:, :])
+    assert torch.allclose(loss, rest)
+    assert torch.equal(
+        _mean_square(output, wanted, torch.ones_like(counts)).round(decimals=5),
+        _mean_square(output, wanted, None).round(decimals=5),
+    )
+
+
+def test_a_batch_of_which_nothing_counts_changes_nothing(drawn) -> None:
+    what, batch = drawn
+    none = replace(batch, views=replace(batch.views, counts=torch.zeros(2, 1, 1, 4, 4)))
+    loss, _ = what.loss(none)
+    assert loss == 0
+    loss.backward()
+    assert all(
+        p.grad is None or not p.grad.any() for m in what.modules.values() for p in m.parameters()
+    )
