@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -52,18 +52,32 @@ class Finding:
     detail: str
 
 
-def doctor(json: JsonOption = False) -> None:
+def doctor(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="Say whether this model fits here: a short name of `fdream models`, or what may "
+            "stand after --prior or --generator.",
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
     """Say what this machine can run, and why not.
 
     Looks at versions, devices, memory, disk, settings, FDREAM_ variables, the emoji font of
-    SpriteWorld and the installed stages. Exits with 1 if something needs repair.
+    SpriteWorld and the installed stages. Exits with 1 if something needs repair, or if the model
+    does not fit, whatever --fit would choose.
 
     \b
     Examples:
       fdream doctor
       fdream doctor --json
+      fdream doctor --model sdxl
+      fdream doctor --model dreamer:runs/mine
     """
-    findings = list(examine())
+    findings = list(examine() if model is None else _model(model))
     if json:
         render.as_json([asdict(finding) for finding in findings])
     else:
@@ -83,6 +97,15 @@ def examine() -> Iterator[Finding]:
     yield from _variables()
     yield from _font()
     yield from _stages()
+
+
+def _model(name: str) -> Iterator[Finding]:
+    from fdream.cli.params import choose_device
+    from fdream.pipelines.fitting import ask_model
+
+    statuses: dict[bool | None, Status] = {True: "ok", False: "problem", None: "note"}
+    for answer in ask_model(name, choose_device()):
+        yield Finding("model", answer.stage, statuses[answer.fits], answer.detail)
 
 
 def _versions() -> Iterator[Finding]:

@@ -27,6 +27,7 @@ from fdream.cli.generation_params import (
 from fdream.cli.image_jobs import image_files, image_jobs
 from fdream.cli.option_groups import grouped
 from fdream.cli.output_params import OutputOptions, VideoOutputOptions
+from fdream.cli.params import FitOption
 from fdream.cli.production import produce
 from fdream.cli.prompt_jobs import PromptSource, prompt_jobs, prompt_source
 from fdream.cli.standard_input import PLACE, STDIN
@@ -45,6 +46,7 @@ def t2i(
     repeat: RepeatOptions,
     out: OutputOptions,
     machine: MachineOptions,
+    fit: FitOption = False,
 ) -> None:
     """Draw an image from text: the first frame of a video.
 
@@ -58,6 +60,7 @@ def t2i(
       fdream t2i "a red car in a city" --num 4 --seed 1 -o cars/
       fdream t2i --prompts prompts.txt -o images/
     """
+    from fdream.pipelines.fitting import fit_workshop
     from fdream.pipelines.generation import StillSettings
     from fdream.pipelines.workshop import StageChoices
 
@@ -66,6 +69,8 @@ def t2i(
     source = prompt_source(prompt, listed, "t2i")
     shop = machine.workshop(ctx, StageChoices(prior=prior, splitter=splitter))
     shop.check("prior", "splitter", scheduler=sampling.scheduler)
+    if fit:
+        fit_workshop(shop, still=still)
     if out.explain:
         explain_run(shop, delivery, _asked("t2i", source, prompt, repeat), still=still)
         return
@@ -86,6 +91,7 @@ def i2v(
     repeat: RepeatOptions,
     out: VideoOutputOptions,
     machine: MachineOptions,
+    fit: FitOption = False,
 ) -> None:
     """Set an image in motion.
 
@@ -98,6 +104,7 @@ def i2v(
       fdream i2v photo.jpg --motion "zooming in" --resize pad -o out.gif
       fdream t2i "a corgi surfing" --num 3 | fdream i2v -o out.mp4
     """
+    from fdream.pipelines.fitting import fit_workshop
     from fdream.pipelines.workshop import StageChoices
 
     clip, happens = shape.settings(sampling), motion_caption(motion)
@@ -105,6 +112,8 @@ def i2v(
     files = image_files(image)
     shop = machine.workshop(ctx, StageChoices(generator=generator, splitter=splitter))
     shop.check("generator", "splitter", scheduler=sampling.scheduler)
+    if fit:
+        fit_workshop(shop, clip=clip)
     if out.explain:
         asked = {
             "command": "i2v",
@@ -133,6 +142,7 @@ def t2v(
     repeat: RepeatOptions,
     out: VideoOutputOptions,
     machine: MachineOptions,
+    fit: FitOption = False,
 ) -> None:
     """Make a video from text: t2i and then i2v, with the frames that the pipe would give.
 
@@ -146,6 +156,7 @@ def t2v(
       fdream t2v "a rocket" --num 3 -o rockets/ --json
       cat prompts.txt | fdream t2v --seed 1 -o clips/ --resume
     """
+    from fdream.pipelines.fitting import fit_workshop
     from fdream.pipelines.generation import StillSettings
     from fdream.pipelines.workshop import StageChoices
 
@@ -158,6 +169,8 @@ def t2v(
     choices = StageChoices(prior=prior, generator=generator, splitter=splitter)
     shop = machine.workshop(ctx, choices)
     shop.check("prior", "generator", "splitter", scheduler=sampling.scheduler)
+    if fit:
+        fit_workshop(shop, still=still, clip=clip)
     if out.explain:
         asked = {**_asked("t2v", source, prompt, repeat), "motion": happens}
         explain_run(shop, delivery, asked, still=still, clip=clip)

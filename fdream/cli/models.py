@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -15,6 +15,9 @@ from fdream.core.errors import UsageError, WeightsError
 if TYPE_CHECKING:
     from fdream.models.bundle_folder import BundleFolder
     from fdream.models.bundle_survey import Found, Use
+    from fdream.stages.builtin.known_models import KnownModel
+
+_USES: Final = ("prior", "generator")
 
 
 def models(
@@ -37,6 +40,9 @@ def models(
     loaded. Memory is that of the weights in float32, as they are on a CPU; half precision takes
     half of it, and work space that grows with the picture comes on top.
 
+    After them come models of other people that have a short name; their memory is that in half
+    precision. `fdream doctor --model NAME` says whether one fits here.
+
     \b
     Examples:
       fdream models
@@ -45,6 +51,7 @@ def models(
     """
     from fdream.core.settings import load_settings
     from fdream.models.bundle_survey import find_bundles
+    from fdream.stages.builtin.known_models import MODELS
 
     if name is not None:
         if folders:
@@ -60,6 +67,7 @@ def models(
             raise UsageError(f"--in {folder}: no such folder.")
     everything = find_bundles(load_settings().settings.cache, folders or [])
     summaries = [_summary(found) for found in everything]
+    summaries += [_known_summary(model) for model in MODELS]
     if json:
         render.as_json(summaries)
         return
@@ -73,7 +81,11 @@ def models(
 
 def _all_about(name: str) -> dict[str, Any]:
     from fdream.models.bundle_survey import Found, packaged
+    from fdream.stages.builtin.known_models import known
 
+    foreign = known(name)
+    if foreign is not None:
+        return _known_summary(foreign)
     inside = packaged(name)
     found = Found.at("folder", Path(name)) if inside is None else Found.at("packaged", inside)
     facts = _summary(found)
@@ -87,6 +99,19 @@ def _all_about(name: str) -> dict[str, Any]:
         for part in found.bundle.component_names
     }
     return {**facts, "sha256": found.bundle.hash, "parts": parts, "words": _words(found.bundle)}
+
+
+def _known_summary(model: KnownModel) -> dict[str, Any]:
+    return {
+        "bundle": f"diffusers:{model.name}",
+        "origin": "hub",
+        "repository": model.repository,
+        "licence": model.licence,
+        "fetch_bytes": int(model.size_gb * 1e9),
+        "memory_bytes": int(model.memory_gb * 1e9),
+        "good_at": model.good_at,
+        "choose": {model.kind: f"--{model.kind} diffusers:{model.name}"},
+    }
 
 
 def _summary(found: Found) -> dict[str, Any]:
@@ -128,6 +153,10 @@ def _words(bundle: BundleFolder) -> list[str] | None:
 def _row(facts: dict[str, Any]) -> list[str]:
     if "fault" in facts:
         return [facts["bundle"], *["?"] * 3, facts["fault"], "-", "-"]
+    if facts["origin"] == "hub":
+        fetched, memory = _human(facts["fetch_bytes"]), _human(facts["memory_bytes"])
+        uses = (facts["good_at"] if use in facts["choose"] else "-" for use in _USES)
+        return [facts["bundle"], "-", f"{fetched} to fetch", memory, facts["licence"], *uses]
     image, video = (facts["defaults"].get(use) for use in ("prior", "generator"))
     return [
         facts["bundle"],
@@ -141,6 +170,9 @@ def _row(facts: dict[str, Any]) -> list[str]:
 
 
 def _show(facts: dict[str, Any]) -> None:
+    if facts["origin"] == "hub":
+        _show_known(facts)
+        return
     parts = [
         f"{name}: {part['class']}, {_count(part['parameters'])} parameters"
         if part["parameters"]
@@ -164,6 +196,20 @@ def _show(facts: dict[str, Any]) -> None:
             ("sha256", facts["sha256"]),
             *(("" if number else "parts", part) for number, part in enumerate(parts)),
             ("words", spoken),
+        ],
+    )
+
+
+def _show_known(facts: dict[str, Any]) -> None:
+    render.facts(
+        facts["bundle"],
+        [
+            ("repository", facts["repository"]),
+            ("licence", facts["licence"]),
+            ("choose", " ".join(facts["choose"].values())),
+            ("size", f"{_human(facts['fetch_bytes'])} to fetch"),
+            ("memory", f"{_human(facts['memory_bytes'])} in half precision, and work space"),
+            ("good at", facts["good_at"]),
         ],
     )
 

@@ -31,6 +31,14 @@ OffloadOption = Annotated[
     bool,
     typer.Option("--offload", help="Keep each network on the CPU while it is not used."),
 ]
+FitOption = Annotated[
+    bool,
+    typer.Option(
+        "--fit",
+        help="Choose number format, offload and tiles so that it fits into the memory that is "
+        "free, and say what was chosen.",
+    ),
+]
 SeedOption = Annotated[
     int | None,
     typer.Option(

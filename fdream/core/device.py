@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     ModuleT = TypeVar("ModuleT", bound=torch.nn.Module)
 
 DeviceKind = Literal["cuda", "mps", "cpu"]
-Offload = Literal["none", "model"]
+Offload = Literal["none", "model", "group", "sequential"]
 
 DEVICE_CHOICES: Final = "auto, cuda, cuda:N, mps or cpu"
 _DTYPES: Final = {
@@ -61,10 +61,12 @@ class DeviceManager:
         torch_device: the device as torch names it.
         dtype: the format of weights and activations on it.
         reason: why that format, for the log and the output's metadata.
-        offload: ``model`` keeps a module on the CPU except while it is borrowed.
+        offload: ``model`` keeps a module on the CPU except while it is borrowed; ``group`` and
+            ``sequential`` do so with its blocks and its layers, where a stage knows how.
         threads: CPU threads that torch uses.
         training: weights that want a gradient keep their own format when they are placed: what an
             optimizer adds to half precision is rounded away.
+        tiling: autoencoders work in tiles and frame by frame, which saves memory.
     """
 
     kind: DeviceKind
@@ -74,6 +76,7 @@ class DeviceManager:
     offload: Offload
     threads: int
     training: bool = False
+    tiling: bool = False
 
     @classmethod
     def choose(
@@ -156,7 +159,7 @@ class DeviceManager:
     def borrow(self, module: ModuleT) -> Iterator[ModuleT]:
         """Have a module on the device for a while; under ``offload = "model"`` it goes back."""
         yield self.place(module)
-        if self.offload == "model" and self.kind != "cpu":
+        if self.offload != "none" and self.kind != "cpu":
             module.to("cpu")
 
     @contextmanager
@@ -241,6 +244,7 @@ class DeviceManager:
             "dtype": str(self.dtype).removeprefix("torch."),
             "dtype_reason": self.reason,
             "offload": self.offload,
+            **({"tiling": True} if self.tiling else {}),
             "threads": self.threads,
             "torch": torch.__version__,
         }

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
@@ -21,6 +21,9 @@ from fdream.core.errors import WeightsError
 from fdream.core.sizes import Size
 from fdream.models.component_files import json_object, num_elements, weight_files
 from fdream.models.weight_places import Place
+
+if TYPE_CHECKING:
+    from fdream.core.fit import Demand
 
 SCHEMA: Final = 1
 INDEX_NAME: Final = "model_index.json"
@@ -220,6 +223,27 @@ class BundleFolder:
         if not self._has_weights(name):
             return 0
         return sum(num_elements(file) for file in self.check(name))
+
+    def demand(self, size: Size, frames: int, *, without: frozenset[str] = frozenset()) -> Demand:
+        """Estimate the memory that drawing with it takes.
+
+        Args:
+            size: of the pictures.
+            frames: 1 for a picture.
+            without: components that are not loaded for it.
+
+        Raises:
+            WeightsError: see ``check``.
+        """
+        from fdream.models.memory_demand import WeightCount, demand_of
+
+        held = [n for n in self.component_names if n not in without and self._has_weights(n)]
+        counts = [WeightCount.of(self.check(name)) for name in held]
+
+        def config(name: str) -> dict[str, Any]:
+            return self.config(name) if self.has(name) and self._has_weights(name) else {}
+
+        return demand_of(counts, config, size, frames)
 
     def words(self, tokenizer: str) -> list[str] | None:
         """Return every word a tokenizer knows; None where it cuts words into pieces, or is absent.

@@ -60,6 +60,14 @@ def decode_latents(vae: nn.Module, latents: Tensor, chunk: int = CHUNK_FRAMES) -
     return _by_frames(decode, latents, chunk)
 
 
+def in_tiles(vae: nn.Module) -> nn.Module:
+    """Have an autoencoder that can work in tiles do so, from 512 pixels on; return it."""
+    coder: Any = vae
+    if hasattr(coder, "enable_tiling"):
+        coder.enable_tiling()
+    return vae
+
+
 def latent_scaling(vae: nn.Module) -> float:
     """The factor from raw latents to those the base takes, which a motion file stores."""
     return _shift_and_scale(vae)[1]

@@ -111,6 +111,12 @@ class Workshop:
         shape = {"frames": made.default_frames, "fps": made.default_fps}
         return {"size": str(made.default_size), **shape, **_stated(made)}
 
+    def move_to(self, device: DeviceManager) -> None:
+        """Work on another device; stages are built again when they are next needed."""
+        self.device = device
+        for role in ("prior", "generator", "splitter"):
+            self.__dict__.pop(role, None)
+
     def split(self, prompt: str) -> CaptionPair:
         """Split one prompt."""
         return self.splitter.split([prompt])[0]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fdream.core.captions import CaptionPair
+    from fdream.core.fit import Demand
     from fdream.core.sizes import Size
     from fdream.models.conditions import FlowTarget, Prediction, VideoCondition, VideoSample
     from fdream.models.noise_schedule import NoiseSchedule
@@ -56,6 +57,11 @@ class TextToImagePrior(ABC):
     def fit_size(self, size: Size) -> Size:
         """Return the nearest size it can draw; the user is told where it is another."""
         return size
+
+    def demand(self, size: Size) -> Demand | None:
+        """Estimate the memory that drawing takes, without loading weights; None: unknown."""
+        del size
+        return None
 
     @abstractmethod
     def draw(
@@ -112,6 +118,11 @@ class VideoGenerator(ABC):
     def fit_size(self, size: Size) -> Size:
         """Return the nearest size it can animate; the user is told where it is another."""
         return size
+
+    def demand(self, size: Size, frames: int) -> Demand | None:
+        """Estimate the memory that animating takes, without loading weights; None: unknown."""
+        del size, frames
+        return None
 
     @abstractmethod
     def animate(

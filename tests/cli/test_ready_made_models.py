@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from fdream.cli.app import run
+from fdream.core import host_memory
+from fdream.core.device import DeviceManager
+from fdream.core.sizes import Size
 from fdream.data.media import read_video
 from fdream.data.metadata import read_record
+from fdream.stages import registry
 from tests.stages import tiny_pipelines
 
 pytestmark = pytest.mark.usefixtures("in_tmp")
@@ -92,3 +97,67 @@ def test_a_model_that_is_not_here_is_told_before_any_work(
     assert "hf download stabilityai/sdxl-turbo" in said
     assert said.count("\n") == 1
     assert not Path("a.png").exists()
+
+
+def test_fit_chooses_and_says_so(
+    sd: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["t2i", "a corgi", "--prior", sd, "--steps", "1", "--seed", "1", "--fit"]
+    assert run([*words, "-o", "a.png"]) == 0
+    assert "fit: float32, no offload, autoencoder whole" in capsys.readouterr().err
+    monkeypatch.setattr(host_memory, "free_bytes", lambda: 1000)
+    assert run([*words, "-o", "b.png"]) == 5
+    assert "does not fit: at the least it takes about" in capsys.readouterr().err
+    assert not Path("b.png").exists()
+
+
+def test_fit_takes_half_precision_and_tiles_where_whole_does_not_fit(
+    sd: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demand = registry.build("prior", sd, {}, device=DeviceManager.choose("cpu")).demand(
+        Size(256, 256)
+    )
+    monkeypatch.setattr(
+        host_memory, "free_bytes", lambda: 2 * (demand.weights + demand.work_tiled) * 10 // 9 + 9
+    )
+    words = ["t2i", "a corgi", "--prior", sd, "--steps", "1", "--size", "256", "--fit"]
+    assert run([*words, "-o", "a.png"]) == 0
+    record = read_record(Path("a.png")).record
+    assert record is not None
+    assert (record["dtype"], record.get("tiling", False)) == (
+        "bfloat16",
+        demand.work > demand.work_tiled,
+    )
+
+
+def test_doctor_answers_beforehand_whether_a_model_fits(
+    sd: str, wan: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for named, stage in (
+        (sd, f"prior/{sd}"),
+        (wan, f"generator/{wan}"),
+        ("pocket", "prior/pocket"),
+    ):
+        assert run(["doctor", "--model", named, "--json"]) == 0
+        (first, *rest) = json.loads(capsys.readouterr().out)
+        assert (first["name"], first["status"]) == (stage, "ok")
+        assert len(rest) == (named == "pocket")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(host_memory, "free_bytes", lambda: 8 * 10**9)
+    assert run(["doctor", "--model", "flux-schnell", "--json"]) == 1
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["name"] == "prior/diffusers:flux-schnell"
+    assert "33.7 GB to fetch" in answer["detail"]
+    assert "does not fit" in answer["detail"]
+    assert run(["doctor", "--model", "nobody"]) == 3
+    assert "neither a short name" in capsys.readouterr().err
+
+
+def test_short_names_are_listed_with_what_to_know(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "--json"]) == 0
+    rows = {row["bundle"]: row for row in json.loads(capsys.readouterr().out)}
+    wan = rows["diffusers:wan2.2-5b"]
+    assert wan["choose"] == {"generator": "--generator diffusers:wan2.2-5b"}
+    assert (wan["licence"], wan["fetch_bytes"]) == ("apache-2.0", 34 * 10**9)
+    assert run(["models", "sdxl-turbo"]) == 0
+    assert "not for commercial use" in capsys.readouterr().out

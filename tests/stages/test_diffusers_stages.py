@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from fdream.core.captions import CaptionPair
 from fdream.core.device import DeviceManager
@@ -19,6 +23,7 @@ from fdream.core.sizes import Size
 from fdream.stages import registry
 from fdream.stages.builtin.diffusers_generator import one_caption
 from fdream.stages.builtin.known_models import MODELS, known
+from fdream.stages.builtin.ready_pipelines import ReadyPipeline
 from fdream.stages.interfaces import SampleOptions, TextToImagePrior, VideoGenerator
 from tests.stages import tiny_pipelines
 
@@ -171,3 +176,64 @@ def test_short_names_are_unique_and_found_by_repository_too() -> None:
     assert len({m.name for m in MODELS}) == len(MODELS)
     assert known("stabilityai/sdxl-turbo") is known("sdxl-turbo")
     assert known("somebody/else") is None
+
+
+@pytest.mark.parametrize("name", [*tiny_pipelines.PRIORS, *tiny_pipelines.GENERATORS])
+def test_weights_are_counted_without_loading_them(
+    name: str, models: Path, cpu: DeviceManager
+) -> None:
+    pipeline = tiny_pipelines.build(name)
+    parts = {k: v for k, v in pipeline.components.items() if isinstance(v, torch.nn.Module)}
+    # What is saved: weights that two layers share are one.
+    counts = {key: sum(p.numel() for p in part.parameters()) for key, part in parts.items()}
+    ready = ReadyPipeline(str(models / name), device=cpu)
+    demand = ready.demand(Size(64, 64), 9)
+    buffers = sum(b.numel() for part in parts.values() for b in part.buffers())
+    assert sum(counts.values()) <= demand.weights <= sum(counts.values()) + buffers
+    assert demand.component >= max(counts.values())
+    assert 0 < demand.layer <= demand.block <= demand.component
+    assert 0 < demand.work_tiled <= demand.work
+    assert ready.demand(Size(2048, 2048), 9).work > demand.work
+    assert "sequential" in demand.offloads
+
+
+class Placed:
+    """A pipeline that notes how it is put on a device."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.vae = self
+
+    def __getattr__(self, name: str) -> Callable[..., Placed]:
+        def note(*given: object, **options: object) -> Placed:
+            self.done.append(name)
+            return self
+
+        return note
+
+
+@pytest.mark.parametrize(
+    ("offload", "call"),
+    [
+        ("none", "to"),
+        ("model", "enable_model_cpu_offload"),
+        ("group", "enable_group_offload"),
+        ("sequential", "enable_sequential_cpu_offload"),
+    ],
+)
+def test_a_pipeline_is_placed_as_fit_chose(offload: str, call: str, cpu: DeviceManager) -> None:
+    gpu = replace(cpu, kind="cuda", torch_device=torch.device("cuda"), offload=offload, tiling=True)
+    placed = Placed()
+    assert hasattr(DiffusionPipeline, call)
+    ReadyPipeline("x", device=gpu)._placed(placed)
+    assert placed.done == ["enable_tiling", "enable_slicing", call]
+
+
+def test_tiles_draw_nearly_the_same(models: Path, cpu: DeviceManager) -> None:
+    whole, tiled, other = (
+        prior(models / "sd", device).draw(["a corgi"], Size(64, 64), [seed], QUICK).ravel()
+        for device, seed in ((cpu, 1), (replace(cpu, tiling=True), 1), (cpu, 2))
+    )
+    assert not np.array_equal(whole, tiled)
+    assert np.corrcoef(whole, tiled)[0, 1] > 0.8
+    assert np.corrcoef(whole, other)[0, 1] < 0.5

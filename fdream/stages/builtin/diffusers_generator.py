@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fdream.core.device import DeviceManager
+    from fdream.core.fit import Demand
     from fdream.stages.builtin.specs import PipelineOptions
 
 
@@ -44,6 +45,7 @@ class DiffusersGenerator(VideoGenerator):
 
     def __init__(self, options: PipelineOptions, *, device: DeviceManager) -> None:
         self._ready = ReadyPipeline(options.model, device=device)
+        self._device = device
         self._known = known(options.model)
 
     @cached_property
@@ -85,6 +87,10 @@ class DiffusersGenerator(VideoGenerator):
             StageError: one is asked for.
         """
         refuse_scheduler(self._ready.name, options)
+
+    def demand(self, size: Size, frames: int) -> Demand:
+        """Estimate the memory that animating takes; see ``VideoGenerator.demand``."""
+        return self._ready.demand(size, frames)
 
     def animate(
         self,
@@ -131,6 +137,8 @@ class DiffusersGenerator(VideoGenerator):
             told |= {"prompt": one_caption(caption), "negative_prompt": options.negative or None}
         if family.rate is not None:
             told[family.rate] = round(fps)
+        if self._device.tiling:
+            told["decode_chunk_size"] = 1
         answer = self._ready.call(
             self._pipeline,
             image=Image.fromarray(first),

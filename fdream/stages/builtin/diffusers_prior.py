@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fdream.core.device import DeviceManager
+    from fdream.core.fit import Demand
     from fdream.stages.builtin.specs import PipelineOptions
 
 
@@ -84,6 +85,10 @@ class DiffusersPrior(TextToImagePrior):
             StageError: one is asked for.
         """
         refuse_scheduler(self._ready.name, options)
+
+    def demand(self, size: Size) -> Demand:
+        """Estimate the memory that drawing takes; see ``TextToImagePrior.demand``."""
+        return self._ready.demand(size, 1)
 
     def draw(
         self, captions: list[str], size: Size, seeds: list[int], options: SampleOptions

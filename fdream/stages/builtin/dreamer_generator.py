@@ -23,6 +23,7 @@ from fdream.models.foreign_base import rebased
 from fdream.models.latents import (
     decode_latents,
     encode_latents,
+    in_tiles,
     latent_downscale,
     latent_scaling,
 )
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fdream.core.device import DeviceManager
+    from fdream.core.fit import Demand
+    from fdream.core.sizes import Size
     from fdream.models.bundle import Bundle
     from fdream.models.motion_modules import MotionModules
     from fdream.stages.builtin.specs import PocketOptions
@@ -139,6 +142,10 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
         """Refuse a scheduler or a number of steps that the bundle's schedule cannot take."""
         choose_sampler(self.schedule, options, self._defaults.steps)
 
+    def demand(self, size: Size, frames: int) -> Demand:
+        """Estimate the memory that animating takes; see ``VideoGenerator.demand``."""
+        return self._bundle.demand(size, frames)
+
     def animate(
         self,
         first_frames: NDArray[np.uint8],
@@ -203,6 +210,8 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents (B, C, F, h, w) to frames (B, 3, F, H, W) in [-1, 1]."""
         with self._coder_device.borrow(self.part("vae")) as vae:
+            if self._device.tiling:
+                return decode_latents(in_tiles(vae), self._coder_device.place(latents), chunk=1)
             return decode_latents(vae, self._coder_device.place(latents))
 
     def condition(

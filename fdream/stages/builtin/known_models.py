@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from fdream.core.fit import Demand
+
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
@@ -21,6 +23,7 @@ class KnownModel:
         licence: of the weights.
         size_gb: to be fetched, in units of 10^9 bytes.
         memory_gb: of the weights in half precision.
+        largest_gb: of those of the largest component.
         good_at: one line for people.
         steps: sampling steps where the pipeline's own default does not fit the model.
         guidance: likewise.
@@ -32,9 +35,25 @@ class KnownModel:
     licence: str
     size_gb: float
     memory_gb: float
+    largest_gb: float
     good_at: str
     steps: int | None = None
     guidance: float | None = None
+
+    @property
+    def demand(self) -> Demand:
+        """What its weights need of memory, before any file of it is here; no work space."""
+        component = int(self.largest_gb * 1e9 / 2)
+        # Large networks have some twenty blocks of some ten layers.
+        return Demand(
+            weights=int(self.memory_gb * 1e9 / 2),
+            component=component,
+            block=component // 20,
+            layer=component // 200,
+            work=0,
+            work_tiled=0,
+            offloads=frozenset({"none", "model", "group", "sequential"}),
+        )
 
 
 MODELS: Final = (
@@ -45,6 +64,7 @@ MODELS: Final = (
         "sai-nc-community",
         6.9,
         6.9,
+        5.1,
         "512x512 pictures in one to four steps; not for commercial use",
         steps=2,
         guidance=0.0,
@@ -56,6 +76,7 @@ MODELS: Final = (
         "openrail++",
         6.9,
         6.9,
+        5.1,
         "1024x1024 pictures of any kind",
     ),
     KnownModel(
@@ -65,6 +86,7 @@ MODELS: Final = (
         "creativeml-openrail-m",
         2.7,
         2.7,
+        1.7,
         "512x512 pictures on small GPUs; most fine-tunes start here",
     ),
     KnownModel(
@@ -74,6 +96,7 @@ MODELS: Final = (
         "apache-2.0",
         33.7,
         33.7,
+        23.8,
         "1024x1024 pictures in four steps, exact about the caption",
         steps=4,
         guidance=0.0,
@@ -85,6 +108,7 @@ MODELS: Final = (
         "stable-video-diffusion-community",
         4.5,
         4.5,
+        3.0,
         "25 frames of gentle motion from a picture; takes no caption",
     ),
     KnownModel(
@@ -94,6 +118,7 @@ MODELS: Final = (
         "apache-2.0",
         34.0,
         24.0,
+        11.4,
         "1280x704 at 24 fps, motion as the caption says",
     ),
     KnownModel(
@@ -103,6 +128,7 @@ MODELS: Final = (
         "ltx-video-open-weights",
         28.0,
         14.0,
+        9.5,
         "the quickest of the large ones",
     ),
     KnownModel(
@@ -112,6 +138,7 @@ MODELS: Final = (
         "cogvideox",
         21.6,
         21.6,
+        11.2,
         "49 frames of 720x480 at 8 fps, motion as the caption says",
     ),
 )

@@ -7,14 +7,14 @@ generator then holds frozen; nothing of the motion modules is loaded here.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from einops import rearrange
 from torch import Tensor
 
 from fdream.core.errors import WeightsError
 from fdream.core.seeds import initial_noise
-from fdream.models.latents import decode_latents, latent_downscale
+from fdream.models.latents import decode_latents, in_tiles, latent_downscale
 from fdream.models.noise_schedule import NoiseSchedule
 from fdream.stages.builtin.bundles import bundle_provenance, open_bundle
 from fdream.stages.builtin.condition_tokens import Conventions, encode_text, unknown_words
@@ -27,8 +27,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fdream.core.device import DeviceManager
+    from fdream.core.fit import Demand
     from fdream.core.sizes import Size
     from fdream.stages.builtin.specs import PocketOptions
+
+# Parts of a bundle that only its generator reads.
+_NOT_READ: Final = frozenset({"motion", "motion_text_encoder", "image_encoder", "spatial_lora"})
 
 
 @final
@@ -46,6 +50,10 @@ class LatentPrior(TextToImagePrior):
         self._defaults = self._bundle.defaults("prior")
         self._conventions = Conventions.of(self._bundle)
         self.default_size = self._defaults.size
+
+    def demand(self, size: Size) -> Demand:
+        """Estimate the memory that drawing takes; see ``TextToImagePrior.demand``."""
+        return self._bundle.demand(size, 1, without=_NOT_READ)
 
     def draw(
         self, captions: list[str], size: Size, seeds: list[int], options: SampleOptions
@@ -77,6 +85,8 @@ class LatentPrior(TextToImagePrior):
                 on_step=options.on_step,
             )
             with self._device.borrow(self._vae) as vae:
+                if self._device.tiling:
+                    in_tiles(vae)
                 video = decode_latents(vae, rearrange(latents, "b c h w -> b c 1 h w"))
         return to_uint8(rearrange(video, "b c 1 h w -> b c h w"))
 

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,7 @@ from diffusers.utils.logging import disable_progress_bar
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from fdream.core.errors import StageError, WeightsError
+from fdream.models.memory_demand import WeightCount, demand_of
 from fdream.models.single_files import is_single_file, pipeline_folder
 from fdream.stages.builtin.known_models import known
 from fdream.stages.builtin.pipeline_families import INDEX
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fdream.core.device import DeviceManager
+    from fdream.core.fit import Demand
+    from fdream.core.sizes import Size
 
 _REFUSED: Final = (OSError, ValueError, TypeError, RuntimeError, ImportError, AttributeError)
 """What diffusers and transformers raise on folders that are damaged, incomplete or unfit."""
@@ -81,6 +85,26 @@ class ReadyPipeline:
         if not (self.folder / component / "config.json").is_file():
             return {}
         return self._read(f"{component}/config.json")
+
+    def demand(self, size: Size, frames: int) -> Demand:
+        """Estimate the memory that a call takes, from headers and configurations.
+
+        Raises:
+            WeightsError: it is not on this machine, or damaged.
+        """
+        index = [name for name, entry in self._read(INDEX).items() if _is_component(entry)]
+        counts = [
+            WeightCount.of(files)
+            for name in index
+            if name != "safety_checker" and (files := self._weights(name))
+        ]
+        found = demand_of(counts, self.config, size, frames)
+        return replace(found, offloads=frozenset({"none", "model", "group", "sequential"}))
+
+    def _weights(self, component: str) -> list[Path]:
+        files = sorted((self.folder / component).glob("*.safetensors"))
+        whole = [file for file in files if ".fp16." not in file.name]
+        return whole or files
 
     def default(self, argument: str) -> Any:
         """Return the default of an argument of the pipeline's call; None where it has none."""
@@ -173,10 +197,18 @@ class ReadyPipeline:
     def _placed(self, pipeline: Any) -> Any:
         device = self._device
         with device.guard():
-            if device.offload == "model" and device.kind != "cpu":
+            if device.tiling:
+                for save in ("enable_tiling", "enable_slicing"):
+                    getattr(pipeline.vae, save, lambda: None)()
+            if device.offload == "none" or device.kind == "cpu":
+                return pipeline.to(device.torch_device)
+            if device.offload == "model":
                 pipeline.enable_model_cpu_offload(device=device.torch_device)
-                return pipeline
-            return pipeline.to(device.torch_device)
+            elif device.offload == "group":
+                pipeline.enable_group_offload(device.torch_device, num_blocks_per_group=1)
+            else:
+                pipeline.enable_sequential_cpu_offload(device=device.torch_device)
+            return pipeline
 
     def call(self, pipeline: Any, **arguments: Any) -> Any:
         """Run the pipeline, passing on what it takes and leaving out what it does not know.
@@ -236,6 +268,10 @@ def to_pixels(pictures: Any) -> NDArray[np.uint8]:
     values = np.asarray(pictures, dtype=np.float32)
     # Half precision can overflow to NaN; black is what a failed pixel is shown as.
     return (np.nan_to_num(values).clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def _is_component(entry: object) -> bool:
+    return isinstance(entry, list) and len(entry) == 2 and entry[1] is not None
 
 
 def _variant(folder: Path) -> str | None:
