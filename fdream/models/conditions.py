@@ -149,13 +149,10 @@ class Prediction:
         output: (B, C, F, h, w) raw output in the base's own parametrisation.
         taps: features after the temporal layers of the last two up blocks, coarse first, each
             (B, C', F, h', w'); what PredictNet reads.
-        moved: (B, 2, F, h, w) cells, x first: from each cell to where it was in the first frame;
-            None without `FirstFrameRecall`.
     """
 
     output: Tensor
     taps: list[Tensor]
-    moved: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

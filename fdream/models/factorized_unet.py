@@ -91,19 +91,10 @@ class FactorizedUNet(nn.Module):
         output = rearrange(
             self.spatial.conv_out(features), "(b f) c h w -> b c f h w", f=num_frames
         )
-        moved: Tensor | None = None
         if num_frames > 1 and self.motion.recall is not None:
-            output, moved = self.motion.recall(
-                output,
-                features,
-                noisy,
-                t,
-                condition.first_latent,
-                condition.first_frame,
-                level,
-                self.motion.schedule,
-            )
-        return Prediction(output, taps, moved)
+            schedule, first = self.motion.schedule, condition.first_latent
+            output = self.motion.recall(output, features, noisy, t, first, level, schedule)
+        return Prediction(output, taps)
 
     def _embed(self, noisy: Tensor, t: Tensor, condition: VideoCondition) -> tuple[Tensor, Tensor]:
         """The base's time embedding per frame (B F, T), and ours of the noise level (B, E)."""

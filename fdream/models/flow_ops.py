@@ -120,47 +120,6 @@ def flow_loss(predicted: Tensor, target: FlowTarget, alpha_bar: Tensor, scale: T
     return 0.5 * (_mean(errors * weight, moving) + _mean(errors * weight, still))
 
 
-def origin_loss(
-    predicted: Tensor, target: FlowTarget, signal: Tensor, cell: tuple[float, float]
-) -> Tensor:
-    """Charbonnier error of where each place of a clip was in its first frame.
-
-    Args:
-        predicted: (B, 2, F, h, w) cells, x first, from each cell to its place in the first frame.
-        target: flow and visibility at any size, flow in pixels; averaged onto the grid.
-        signal: (B,) sqrt(alpha-bar) at each sample's noise level, its weight.
-        cell: height and width of a cell in pixels.
-
-    Returns:
-        A scalar: half over points that have moved, half over those that have not, as far as they
-        were visible all the way.
-
-    Ours: flow from frame to frame is followed from each cell of the first frame on, and asked for
-    where the point has come to. The weight falls slower than `flow_loss`'s alpha-bar: the caption
-    alone says much of where things go, and at high noise that is all there is.
-    """
-    size = (predicted.shape[-2], predicted.shape[-1])
-    scale = predicted.new_tensor([cell[1], cell[0]], dtype=torch.float32).view(1, 2, 1, 1, 1)
-    flow = _resize(target.flow.float(), size) / scale
-    visible = _resize(target.visibility.float(), size)
-    gone = torch.zeros_like(flow[:, :, 0])
-    seen = torch.ones_like(visible[:, :, 0])
-    errors, weights, far = [], [], []
-    for frame in range(flow.shape[2]):
-        seen = seen * warp(visible[:, :, frame], gone)
-        gone = gone + warp(flow[:, :, frame], gone)
-        guess = warp(predicted[:, :, frame + 1].float(), gone)
-        square = (guess + gone).square().sum(dim=1, keepdim=True)
-        errors.append((square + CORNER**2).sqrt() - CORNER)
-        weights.append(seen)
-        far.append((gone * scale[..., 0]).norm(dim=1, keepdim=True) > MOVING_PX)
-    error, weight = torch.stack(errors, 2), torch.stack(weights, 2)
-    moving = torch.stack(far, 2).float() * weight
-    still = weight - moving
-    error = error * signal.float().reshape(-1, 1, 1, 1, 1)
-    return 0.5 * (_mean(error, moving) + _mean(error, still))
-
-
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
     """Weighted mean over the whole batch, zero where nothing has weight."""
     return (values * weights).sum() / batch_average(weights.sum()).clamp(min=1e-6)

@@ -98,7 +98,7 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
         table_hash: of the base's table, stored to refuse another one.
         latent_scaling: factor from raw to network latents, stored to refuse another one.
         first_frame: add the first frame after the first convolution.
-        first_frame_recall: let what is seen again answer with the first frame, moved.
+        first_frame_recall: let places that did not move answer with the first frame.
         adapter: `attention`, `concat` or `none`.
         image_width: Di of the image tokens.
         image_tokens: how many tokens the image is resampled to.
@@ -179,10 +179,7 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.recall: FirstFrameRecall | None = None
         if first_frame_recall:
             self.recall = FirstFrameRecall(
-                self.layout.latent_channels,
-                self.layout.conv_in_width,
-                level_width,
-                pixel_downscale,
+                self.layout.latent_channels, self.layout.conv_in_width, level_width
             )
         self.text_image: TextImageAdapter | None = None
         if adapter != "none":

@@ -24,7 +24,6 @@ from fdream.core.report import Reporter
 from fdream.core.seeds import initial_noise
 from fdream.models.bundle import Bundle
 from fdream.models.conditions import FlowTarget, Prediction, VideoCondition, VideoSample
-from fdream.models.flow_ops import origin_loss
 from fdream.models.latents import latent_downscale
 from fdream.models.processes import batch_average
 from fdream.stages.builtin.pixels import to_unit
@@ -126,13 +125,6 @@ class VideoObjective(Objective[ClipBatch]):
         )
         self.clips.prepare(coder, cache, share, reporter)
         self.held_out = self.clips.held_out()
-        recall = self.model.motion.recall
-        if recall is not None and not recall.fitted:
-            views = [part.views for part in self.held_out if part.views.latents is not None]
-            recall.fit(
-                torch.cat([each.first_frame.float() for each in views]),
-                torch.cat([each.latents[:, :, 0] for each in views if each.latents is not None]),
-            )
 
     def draw(
         self, step: int, batch_size: int, share: Share, generator: torch.Generator
@@ -178,21 +170,16 @@ class VideoObjective(Objective[ClipBatch]):
         if self.model.domain is not None:
             # It learns alone, and is then a part of the scenery.
             self.model.domain.requires_grad_(batch.domain)
-        denoising, flow, origin = self._errors(batch)
+        denoising, flow = self._errors(batch)
         if batch.frame is not None:
             return denoising, {"denoising_single": denoising}
-        loss = denoising + self.options.flow_weight * flow
-        figures = {"denoising": denoising, "flow": flow}
-        if self.model.motion.recall is not None:
-            loss = loss + self.options.origin_weight * origin
-            figures["origin"] = origin
-        return loss, figures
+        return denoising + self.options.flow_weight * flow, {"denoising": denoising, "flow": flow}
 
     def probe(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Return the length of the flow's gradient on motion, in lengths of the denoising one's."""
         if batch.frame is not None or "supervisor" not in self.modules:
             return {}
-        denoising, flow, _ = self._errors(batch)
+        denoising, flow = self._errors(batch)
         weights = [p for p in self.modules["motion"].parameters() if p.requires_grad]
         lengths = [
             _length(torch.autograd.grad(part, weights, retain_graph=keep, allow_unused=True))
@@ -241,8 +228,8 @@ class VideoObjective(Objective[ClipBatch]):
     def troubles(self) -> dict[str, str]:
         return self.clips.troubles()
 
-    def _errors(self, batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """The denoising, flow and origin errors of a batch, three scalars with graphs."""
+    def _errors(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        """The denoising and the flow error of a batch, two scalars with graphs."""
         views, schedule = batch.views, self.generator.schedule
         latents = views.latents
         if latents is None:
@@ -261,25 +248,16 @@ class VideoObjective(Objective[ClipBatch]):
         )
         wanted = schedule.target(latents, batch.noise, batch.t)
         denoising = _mean_square(prediction.output.float(), wanted, views.counts)
-        return denoising, *self._flow_errors(prediction, batch)
+        return denoising, self._flow_error(prediction, batch)
 
-    def _flow_errors(self, prediction: Prediction, batch: ClipBatch) -> tuple[Tensor, Tensor]:
-        """The errors of the flow between frames and of the way from the first one."""
-        views = batch.views
-        target, nothing = views.target, prediction.output.new_zeros(())
+    def _flow_error(self, prediction: Prediction, batch: ClipBatch) -> Tensor:
+        target, counts = batch.views.target, batch.views.counts
         if batch.frame is not None:
-            return nothing, nothing
-        if views.counts is not None:
+            return prediction.output.new_zeros(())
+        if counts is not None:
             # The flow too: it would be counted into the unit in which PredictNet answers.
-            target = FlowTarget(target.flow * views.counts, target.visibility * views.counts)
-        flow = self.supervisor.loss(prediction, target, batch.t)
-        if prediction.moved is None:
-            return flow, nothing
-        signal, _ = self.generator.schedule.signal_and_noise(batch.t)
-        height, width = self._size(views)
-        grid = prediction.moved.shape[-2:]
-        cell = (height / grid[0], width / grid[1])
-        return flow, origin_loss(prediction.moved, target, signal, cell)
+            target = FlowTarget(target.flow * counts, target.visibility * counts)
+        return self.supervisor.loss(prediction, target, batch.t)
 
     def _condition(
         self, views: Views, latents: Tensor, first_noise: tuple[Tensor, Tensor] | None = None

@@ -37,8 +37,6 @@ class VideoOptions(ObjectiveOptions):
     frames: Annotated[int, Field(ge=2)] = 8
     """SpriteWorld: frames of a sample, taken from the clip with the stride that spans it."""
     flow_weight: Annotated[float, Field(ge=0)] = 0.1
-    origin_weight: Annotated[float, Field(ge=0)] = 0.05
-    """Of the error of where things were in the first frame; with ``first_frame_recall``."""
     text_dropout: Share = 0.15
     """Share of samples that lose both captions, so that guidance means something."""
     image_dropout: Share = 0.1
