@@ -193,6 +193,46 @@ def test_missing_i3d_names_the_file_and_where_to_get_it() -> None:
     assert error.value.exit_code == 3
 
 
+def test_i3d_is_fetched_only_where_that_is_allowed(
+    scripts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = scripts / "hub.pt"
+    (scripts / known_weights.I3D.name).rename(fetched)
+    asked: list[tuple[str, str]] = []
+
+    def fetch(repository: str, name: str) -> str:
+        asked.append((repository, name))
+        return str(fetched)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+    with pytest.raises(WeightsError, match="which is not here"):
+        build("fvd")
+    assert asked == []
+    assert build("fvd", download=True).measure(batch(FAST))["features"].shape == (1, 12)
+    assert asked == [("flateon/FVD-I3D-torchscript", "i3d_torchscript.pt")]
+    fetched.write_bytes(fetched.read_bytes() + b"0")
+    with pytest.raises(WeightsError, match="no other file is opened"):
+        build("fvd", download=True)
+
+
+def test_a_download_that_fails_says_where_else_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(repository: str, name: str) -> str:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+    with pytest.raises(WeightsError, match=r"no route to host.*dropbox"):
+        build("fvd", download=True)
+
+
+def test_i3d_is_found_in_the_cache_of_the_hub(
+    scripts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = scripts / "hub.pt"
+    (scripts / known_weights.I3D.name).rename(kept)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *named: str(kept))
+    assert build("fvd").measure(batch(FAST))["features"].shape == (1, 12)
+
+
 def test_the_known_hashes_are_what_others_published() -> None:
     # Taken from many public sources, not from a file that lay here.
     assert known_weights.I3D.sha256.startswith("bec6519f66ea534e")
