@@ -139,6 +139,27 @@ def test_what_points_elsewhere_is_refused(content, name, make_video, tmp_path: P
     assert result.clips == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "$(touch owned).mp4",
+            "`touch owned`.mp4",
+            "; touch owned;.mp4",
+            "-i owned.mp4",
+            "a\nb.mp4",
+        ),
+        *("%03d.mp4", "concat:a|b.mp4", "http:a.mp4", "*.mp4", '"quoted\' name".mp4'),
+    ],
+)
+def test_a_name_is_a_name_and_no_command(name, make_video, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_video(name, [(1, 4)])
+    (path,) = tmp_path.iterdir()
+    assert frames_of(clip(Path(path.name), tmp_path / "spool")) == [4]
+    assert not (tmp_path / "owned").exists()
+
+
 @pytest.mark.parametrize("content", [truncated, damaged, text, nothing])
 def test_what_is_broken_is_quarantined_whole(content, make_video, tmp_path: Path) -> None:
     good = make_video("good.mp4", [(1, 60), (2, 60)])

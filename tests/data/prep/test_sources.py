@@ -208,6 +208,8 @@ def test_inputs_that_are_none_are_said(tmp_path: Path) -> None:
     touch(tmp_path / "0.tar")
     with pytest.raises(DataError, match="both shards and videos"):
         rows(tmp_path)
+    with pytest.raises(DataError, match="name the videos' folder"):
+        rows(tmp_path / "*.mp4")
 
 
 def test_the_fingerprint_is_of_what_is_said_not_of_where_it_lies() -> None:

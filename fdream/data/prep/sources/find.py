@@ -50,7 +50,10 @@ def open_source(name: str, read: ReadTable) -> Source:
         if not is_address(name) and not Path(name).is_file():
             raise DataError(f"{name}: no such file.")
         return Source("table", lambda: table_rows(name, read))
-    if suffix_of(name) == "tar" or "*" in name or (".." in name and "{" in name):
+    pattern = ("*" in name or (".." in name and "{" in name)) and not Path(name).is_file()
+    if pattern and is_video_name(name):
+        raise DataError(f"{name}: a pattern stands for shards (*.tar); name the videos' folder.")
+    if pattern or suffix_of(name) == "tar":
         return _shards(name)
     if is_address(name):
         return _store(name)
