@@ -103,7 +103,7 @@ def _doubt_foreign(shop: Workshop) -> None:
     """
     if shop.generator.unknown_words(_NO_WORD):
         shop.warn_once(
-            f"{shop.choices.generator} is a small model, and knows pictures like its own alone: of "
-            "a photo it keeps the first frame at best. --generator chooses a larger one "
-            "(`fdream plugins --kind generator` lists what is installed)."
+            f"{shop.choices.generator} is a small model, and knows pictures like its own alone: a "
+            "photo comes out as something else. --generator chooses a larger one (`fdream plugins "
+            "--kind generator` lists what is installed)."
         )
