@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, cast
 
-from fdream.core import host_memory, launch
+from fdream.core import cpu_bfloat16, host_memory, launch
 from fdream.core.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
@@ -170,13 +170,17 @@ class DeviceManager:
         with self.guard(), torch.inference_mode(), self.autocast():
             yield
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """Return torch's autocast for a half-precision dtype, or a context that does nothing."""
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Compute in a half-precision dtype where that serves; do nothing for float32."""
         import torch
 
         if self.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.kind, dtype=self.dtype)
+            yield
+            return
+        slow = nullcontext() if self.kind != "cpu" else cpu_bfloat16.float32_kernels()
+        with torch.autocast(self.kind, dtype=self.dtype), slow:
+            yield
 
     @contextmanager
     def deterministic(self, asked: bool) -> Iterator[None]:
@@ -295,7 +299,7 @@ def _choose_dtype(kind: DeviceKind, asked: str) -> tuple[torch.dtype, str]:
             raise UsageError(f"dtype {asked!r}: expected auto, float32, bfloat16 or float16.")
         return getattr(torch, _DTYPES[asked]), "asked for"
     if kind == "cpu":
-        return torch.float32, "CPUs compute half precision slower, not faster"
+        return torch.float32, "most CPUs compute half precision slower, not faster"
     if kind == "mps":
         return torch.float32, "half precision on MPS overflows in some networks"
     # Emulated bfloat16 is slower than float16 on the cards that need it.

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from fdream.core import host_memory
 from fdream.core.device import DeviceManager, survey
@@ -91,6 +92,22 @@ def test_autocast_only_below_float32(cpu: DeviceManager) -> None:
         assert (a @ a).dtype == torch.float32
     with DeviceManager.choose("cpu", dtype="bfloat16").autocast():
         assert (a @ a).dtype == torch.bfloat16
+
+
+def test_slow_bfloat16_kernels_of_cpus_run_in_float32() -> None:
+    values = torch.randn(2, 8, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
+    values.requires_grad_(True)
+    with DeviceManager.choose("cpu", dtype="bfloat16").autocast():
+        normal = F.group_norm(values, 2)
+        seen = F.scaled_dot_product_attention(values, values, values)
+        product = values @ values.mT
+    exact = F.group_norm(values.float(), 2)
+    assert torch.equal(normal, exact.bfloat16())
+    wide = values.float()
+    assert torch.equal(seen, F.scaled_dot_product_attention(wide, wide, wide).bfloat16())
+    assert {normal.dtype, seen.dtype, product.dtype} == {torch.bfloat16}
+    (normal.float() * seen.float()).sum().backward()
+    assert bool((values.grad != 0).any())
 
 
 @pytest.mark.parametrize(
