@@ -21,7 +21,7 @@ from fdream.core.device import DeviceManager
 from fdream.core.errors import StageError, UsageError, WeightsError
 from fdream.core.sizes import Size
 from fdream.stages import registry
-from fdream.stages.builtin.diffusers_generator import one_caption
+from fdream.stages.builtin.diffusers_generator import one_caption, window_lengths
 from fdream.stages.builtin.known_models import MODELS, known
 from fdream.stages.builtin.ready_pipelines import ReadyPipeline
 from fdream.stages.interfaces import SampleOptions, TextToImagePrior, VideoGenerator
@@ -237,3 +237,38 @@ def test_tiles_draw_nearly_the_same(models: Path, cpu: DeviceManager) -> None:
     assert not np.array_equal(whole, tiled)
     assert np.corrcoef(whole, tiled)[0, 1] > 0.8
     assert np.corrcoef(whole, other)[0, 1] < 0.5
+
+
+def test_windows_share_a_frame_and_add_up() -> None:
+    assert window_lengths(9, 9) == [9]
+    assert window_lengths(5, 9) == [5]
+    assert window_lengths(20, 9) == [9, 9, 4]
+    for frames in range(1, 60):
+        lengths = window_lengths(frames, 9)
+        assert sum(lengths) - (len(lengths) - 1) == frames
+        assert all(2 <= length <= 9 for length in lengths[1:])
+
+
+def test_a_long_video_goes_on_from_its_own_last_frame(models: Path, cpu: DeviceManager) -> None:
+    stage = generator(models / "svd", cpu)
+    first = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+    window = stage.default_frames
+    assert window == 4
+    assert stage.fit_frames(9) == 9
+    steps: list[tuple[int, int]] = []
+    options = SampleOptions(steps=2, on_step=lambda done, total: steps.append((done, total)))
+    made = stage.animate(first, [PAIR], 9, 7.0, [1], options)
+    assert made.shape == (1, 9, 32, 32, 3)
+    assert steps == [(done, 6) for done in range(1, 7)]
+    short = stage.animate(first, [PAIR], window, 7.0, [1], QUICK)
+    assert np.array_equal(made[:, :window], short)
+    # What follows depends on the last frame that was shown, and on noise of its own.
+    assert not np.array_equal(made[0, 4:7], made[0, 1:4])
+
+
+def test_the_last_window_is_cut_to_what_was_asked_for(models: Path, cpu: DeviceManager) -> None:
+    stage = generator(models / "cogvideox", cpu)
+    first = np.zeros((1, 16, 16, 3), np.uint8)
+    frames = stage.default_frames + 2
+    assert stage.fit_frames(frames) == frames
+    assert stage.animate(first, [PAIR], frames, 8.0, [1], SampleOptions(steps=1)).shape[1] == frames

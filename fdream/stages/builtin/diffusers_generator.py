@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
 
@@ -24,6 +26,7 @@ from fdream.stages.builtin.ready_pipelines import (
 from fdream.stages.interfaces import SampleOptions, VideoGenerator
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
 
     from fdream.core.device import DeviceManager
@@ -48,11 +51,15 @@ class DiffusersGenerator(VideoGenerator):
         self._device = device
         self._known = known(options.model)
 
-    @cached_property
+    @property
     def default_frames(self) -> int:  # type: ignore[override]
         """Frames where none are asked for: what the pipeline or its network was made for."""
+        return self._window
+
+    @cached_property
+    def _window(self) -> int:
         stated = self._ready.default("num_frames") or self._ready.config("unet").get("num_frames")
-        return self.fit_frames(int(stated or 25))
+        return self._fit_window(int(stated or 25))
 
     @cached_property
     def default_fps(self) -> float:  # type: ignore[override]
@@ -70,7 +77,14 @@ class DiffusersGenerator(VideoGenerator):
         return self.fit_size(Size(int(height), int(width)))
 
     def fit_frames(self, frames: int) -> int:
-        """Return the nearest number of frames that its latents can hold."""
+        """Return the nearest number of frames that it can make.
+
+        Its latents hold some numbers and not others; beyond the length that it was made for it
+        goes on from its own last frame, and then any number can be made.
+        """
+        return frames if frames > self._window else self._fit_window(frames)
+
+    def _fit_window(self, frames: int) -> int:
         step = self._family.frame_step
         # Halves go up, and whoever asks for more than one frame gets a video.
         groups = max(int((frames - 1) / step + 0.5), 1 if frames > 1 else 0)
@@ -90,7 +104,7 @@ class DiffusersGenerator(VideoGenerator):
 
     def demand(self, size: Size, frames: int) -> Demand:
         """Estimate the memory that animating takes; see ``VideoGenerator.demand``."""
-        return self._ready.demand(size, frames)
+        return self._ready.demand(size, min(frames, self._window))
 
     def animate(
         self,
@@ -115,10 +129,36 @@ class DiffusersGenerator(VideoGenerator):
             )
         self.check(options)
         made = [
-            self._one(first, caption, frames, fps, seed, options)
+            self._chain(first, caption, frames, fps, seed, options)
             for first, caption, seed in zip(first_frames, captions, seeds, strict=True)
         ]
-        return to_pixels(np.stack(made))
+        return np.stack(made)
+
+    def _chain(
+        self,
+        first: NDArray[np.uint8],
+        caption: CaptionPair,
+        frames: int,
+        fps: float,
+        seed: int,
+        options: SampleOptions,
+    ) -> NDArray[np.uint8]:
+        """Animate windows, each from the last frame of the one before: uint8 (F, H, W, 3).
+
+        Ours: one frame is all that is carried over, so speed may change at a seam.
+        """
+        noise = noise_generator(seed)
+        lengths = window_lengths(frames, self._window)
+        video = first[None][:0]
+        for number, length in enumerate(lengths):
+            told = replace(options, on_step=_part_of(options.on_step, number, len(lengths)))
+            # The last may be longer than what is left: models make some lengths and not others.
+            whole = self._fit_window(length)
+            whole += self._family.frame_step if whole < length else 0
+            made = to_pixels(self._one(first, caption, whole, fps, noise, told))[:length]
+            video = np.concatenate([video, made if number == 0 else made[1:]])
+            first = video[-1]
+        return video
 
     def _one(
         self,
@@ -126,7 +166,7 @@ class DiffusersGenerator(VideoGenerator):
         caption: CaptionPair,
         frames: int,
         fps: float,
-        seed: int,
+        noise: torch.Generator,
         options: SampleOptions,
     ) -> Any:
         steps = self._default_steps if options.steps is None else options.steps
@@ -146,7 +186,7 @@ class DiffusersGenerator(VideoGenerator):
             width=first.shape[1],
             num_frames=frames,
             num_inference_steps=steps,
-            generator=noise_generator(seed),
+            generator=noise,
             **told,
             **step_callback(options.on_step, steps),
         )
@@ -177,6 +217,33 @@ class DiffusersGenerator(VideoGenerator):
     def _pipeline(self) -> Any:
         self._family  # noqa: B018  # an unsupported one is refused before gigabytes are read
         return self._ready.open(DiffusionPipeline.from_pretrained)
+
+
+def window_lengths(frames: int, window: int) -> list[int]:
+    """Part a video into windows that share one frame with the next.
+
+    Args:
+        frames: of the video.
+        window: the most frames of a window, at least 2.
+
+    Returns:
+        Their lengths; in all ``frames``, counting each shared frame once.
+    """
+    lengths = [min(frames, window)]
+    left = frames - lengths[0]
+    while left > 0:
+        lengths.append(min(left, window - 1) + 1)
+        left -= lengths[-1] - 1
+    return lengths
+
+
+def _part_of(
+    on_step: Callable[[int, int], None] | None, number: int, windows: int
+) -> Callable[[int, int], None] | None:
+    """Have the steps of one window told as steps of all of them."""
+    if on_step is None:
+        return None
+    return lambda done, total: on_step(number * total + done, windows * total)
 
 
 def one_caption(caption: CaptionPair) -> str:
