@@ -206,7 +206,8 @@ def _row(text: str) -> _Row:
     try:
         value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
-        raise _Unusable(f"not valid JSON ({error.msg} at column {error.colno}).") from error
+        said = error.msg.removesuffix(" at")  # "Unterminated string starting at"
+        raise _Unusable(f"not valid JSON ({said} at column {error.colno}).") from error
     except (ValueError, RecursionError) as error:
         raise _Unusable(f"not valid JSON ({error}).") from error
     if not isinstance(value, dict):

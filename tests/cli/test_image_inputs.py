@@ -69,3 +69,13 @@ def test_the_further_pictures_of_an_animation_are_said_to_be_left_out(tiny_fdrea
     assert "many.gif: holds several pictures; the first is used." in result.err
     first_frame = json.loads(result.lines[0])["first_frame_sha256"]
     assert first_frame == hashlib.sha256(seen().tobytes()).hexdigest()
+
+
+@pytest.mark.usefixtures("in_tmp")
+def test_a_single_pixel_is_a_picture(tiny_fdream: Fdream) -> None:
+    Image.new("RGB", (1, 1), "red").save("one.png")
+    result = tiny_fdream("i2v", "one.png", "--motion", "zooming in", "-o", "out.gif", "--json")
+    assert result.code == 0, result.err
+    red = np.full((SIDE, SIDE, 3), (255, 0, 0), np.uint8)
+    first_frame = json.loads(result.lines[0])["first_frame_sha256"]
+    assert first_frame == hashlib.sha256(red.tobytes()).hexdigest()

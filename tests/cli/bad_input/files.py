@@ -62,6 +62,7 @@ def _files() -> dict[str, bytes]:
         "longer.txt": b"x" * 200_000 + b"\n",
         "misspelt.jsonl": b'{"prompt": "a", "sed": 3}\n',
         "broken.jsonl": b'{"prompt": "a"\n',
+        "unterminated.jsonl": b'{"prompt": "a\n',
         "twice.jsonl": b'{"prompt": "a", "prompt": "b"}\n',
         "both.jsonl": b'{"prompt": "a", "caption": "b"}\n',
         "nothing.jsonl": b'{"seed": 1}\n',
