@@ -43,6 +43,11 @@ $(VENV)/.installed-dev: $(VENV)/.torch pyproject.toml constraints.txt $(wildcard
 	$(PIP) --no-deps $(patsubst %,-e ./%,$(patsubst %/,%,$(wildcard plugins/*/)))
 	@touch $@ $(VENV)/.installed
 
+# Half a gigabyte that one slow test wants.
+$(VENV)/.installed-ray: $(VENV)/.installed-dev
+	$(PIP) -e '.[ray]'
+	@touch $@
+
 demo: $(VENV)/.installed
 	$(BIN)/fdream t2v "$(PROMPT)" -o "$(OUT)"
 	@echo "The video is in $(abspath $(OUT))"
@@ -59,7 +64,7 @@ check: $(VENV)/.installed-dev
 test: check
 	$(BIN)/python -m pytest -q tests plugins
 
-test-slow: $(VENV)/.installed-dev
+test-slow: $(VENV)/.installed-ray
 	$(BIN)/python -m pytest -q tests -m "slow and not gpu" --timeout 1800
 
 docs: $(VENV)/.installed-dev
