@@ -226,7 +226,9 @@ class PlainLoop:
         self.latents = drawn.views.latents.to(here)
         captions = [CaptionPair("a thing", "") for _ in range(len(self.latents))]
         tokens = objective.generator.appearance_tokens([c.appearance for c in captions], (64, 64))
-        self.text = tokens["text"].to(here).detach()
+        # It wants the text of every frame.
+        text = tokens["text"].to(here).detach()
+        self.text = text.repeat_interleave(self.latents.shape[2], dim=0)
 
     def step(self) -> None:
         noise = torch.randn_like(self.latents)
