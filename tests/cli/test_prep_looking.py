@@ -79,6 +79,15 @@ def test_the_report_shows_all_and_loads_nothing(shards: Path) -> None:
     assert "cannot be read as a video" in page
 
 
+def test_a_caption_of_several_clips_is_shown_split_once(fdream, tmp_path: Path) -> None:
+    write_clip(tmp_path / "pile" / "v.mp4", 1, 2, frames=20)
+    (tmp_path / "pile" / "v.txt").write_text("a dog runs")
+    out = tmp_path / "out"
+    assert fdream("prep", str(tmp_path / "pile"), "-o", str(out), *SMALL).code == 0
+    assert report(out).count("<td>a dog runs</td>") == 1
+    assert report(out).count("a dog runs") == 3  # and beside either clip
+
+
 def test_words_of_strangers_stay_words(shards: Path) -> None:
     page = (shards / "report.html").read_text(encoding="utf-8")
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page

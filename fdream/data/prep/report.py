@@ -107,9 +107,10 @@ class Findings:
     recipe: str
 
     def captions(self) -> list[Sample]:
-        """Return kept clips whose caption was split, to be read."""
+        """Return kept clips whose caption was split, each caption once, to be read."""
         split = [e.sample for e in self.kept if e.sample.appearance is not None]
-        return [sample for sample in split if sample.caption][:_MOST_CAPTIONS]
+        different = {sample.caption: sample for sample in split if sample.caption}
+        return list(different.values())[:_MOST_CAPTIONS]
 
 
 Video = Callable[[Sample], FileRange | None]
