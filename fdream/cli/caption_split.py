@@ -244,9 +244,10 @@ def _as_json(output: Path | None, found: TableFormat, json: bool) -> bool:
         return False
     if wanted == "jsonl":
         return True
+    ending = next(suffix for suffix, kind in SUFFIXES.items() if kind == found)
     raise UsageError(
         f"-o {output}: the input is {found}, and rows keep their format or become JSON Lines; "
-        f"name a .{found} or .jsonl file."
+        f"name a {ending} or .jsonl file."
     )
 
 

@@ -221,6 +221,11 @@ def test_wrong_wishes_are_2(fdream, in_tmp: Path, wish: list[str]) -> None:
     assert list(in_tmp.iterdir()) == []
 
 
+def test_an_ending_that_is_refused_names_one_that_is_not(fdream, in_tmp: Path) -> None:
+    ran = fdream("caption-split", "-o", "out.tsv", stdin=b"a dog runs\n")
+    assert "name a .txt or .jsonl file" in ran.err
+
+
 def test_an_unknown_splitter_is_3(fdream) -> None:
     ran = fdream("caption-split", "--splitter", "gramar", stdin=b"a dog runs\n")
     assert ran.code == 3
