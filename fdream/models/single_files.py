@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,7 @@ def _configuration(file: Path, family: _Family) -> Path:
             )
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
             reason = str(error).partition("\n")[0][:120] or type(error).__name__
+    reason = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else reason
     patterns = " ".join(f"--include '{pattern}'" for pattern in _CONFIGURATION)
     raise WeightsError(
         f"{file}: holds weights alone; the configuration of {family.title} (about 3 MB) is not on "
