@@ -11,6 +11,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
+# Processes that share the tests, with one thread each: networks this small gain nothing from two.
+WORKERS ?= 2
 PROMPT ?= a corgi surfing
 OUT ?= out.mp4
 
@@ -62,7 +64,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/python -m pytest -q tests plugins
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests plugins
 
 test-slow: $(VENV)/.installed-ray
 	$(BIN)/python -m pytest -q tests -m "slow and not gpu" --timeout 1800
