@@ -260,3 +260,34 @@ def test_the_preview_shows_what_the_losses_leave_out(shards: Path) -> None:
     changed = (plain != tinted).any(axis=-1)
     assert tinted[changed][:, 0].mean() > plain[changed][:, 0].mean()
     assert changed.mean() > 0.2
+
+
+@pytest.mark.slow
+def test_two_processes_on_shards_learn_what_one_learns(
+    sets: Sets, tmp_path: Path, write_shard, clip_file, sprite_frames
+) -> None:
+    import subprocess
+    import sys
+
+    whole = [clip_file(f"c{k}", sprite_frames(k)) for k in range(3)]
+    # Both have to leave out the same.
+    short = clip_file("short", sprite_frames(9, frames=3), promised=6)
+    folder = write_shard(tmp_path / "s" / "0.tar", [*whole, short]).parent
+    rows: dict[int, list[dict[str, float]]] = {}
+    for count in (1, 2):
+        changes = {"data.options.shards": json.dumps(str(folder))}
+        changes |= {"run.output": json.dumps(str(tmp_path / f"run{count}")), "run.threads": "1"}
+        changes |= {"train.steps": "4", "train.probe_every": "0"}
+        launcher = ["torch.distributed.run", "--rdzv-backend", "c10d"]
+        launcher += ["--rdzv-endpoint", "localhost:0", "--nproc-per-node", str(count), "-m"]
+        words = [*launcher, "fdream", "train", "webvid", *sets("webvid", **changes)]
+        done = subprocess.run(
+            [sys.executable, "-m", *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        log = (tmp_path / f"run{count}" / "log.jsonl").read_text().splitlines()
+        rows[count] = [row for row in map(json.loads, log) if "loss" in row]
+    assert [row["step"] for row in rows[2]] == [1, 2, 3, 4]
+    for one, two in zip(rows[1], rows[2], strict=True):
+        for key in ("loss", "denoising", "flow", "grad_norm"):
+            assert two[key] == pytest.approx(one[key], rel=1e-5, abs=1e-7), (one["step"], key)
