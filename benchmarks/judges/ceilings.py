@@ -2,8 +2,9 @@
 
 Renders the very cases that pocket is asked for, judges them as they are and after the round trip
 through pocket's autoencoder, and writes ``ceilings.json``. No score can be higher than these for
-another reason than chance. Needs the emoji font; scoring does not. To be run again when the judges
-or pocket's autoencoder change.
+another reason than chance. Beside them stands what a blob scores, a disc of the sprite's mean
+colour: a judge has to name something, and colour and scene alone tell much. Needs the emoji font;
+scoring does not. To be run again when the judges or pocket's autoencoder change.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,11 +44,15 @@ def measure(count: int, vae: nn.Module, report: Reporter) -> dict[str, Any]:
     """Judge real renderings of the first ``count`` cases, with and without the round trip."""
     painter, bench = world(), Bench()
     verdicts: dict[str, dict[str, list[Verdict]]] = {
-        shape: {"real": [], "round_trip": []} for shape in ("still", "clip")
+        "still": {"real": [], "round_trip": [], "blob": []},
+        "clip": {"real": [], "round_trip": []},
     }
     with report.progress(count, "ceilings") as bar:
         for case in cases(count):
-            frames = painter.render(case.shown).frames
+            clip = painter.render(case.shown)
+            frames = clip.frames
+            blob = as_blob(frames[0], clip.mask[0])
+            verdicts["still"]["blob"].append(bench.still(case, blob))
             for kind, shown in (("real", frames), ("round_trip", round_trip(frames, vae))):
                 verdicts["still"][kind].append(bench.still(case, shown[0]))
                 verdicts["clip"][kind].append(bench.clip(case, shown))
@@ -55,6 +61,21 @@ def measure(count: int, vae: nn.Module, report: Reporter) -> dict[str, Any]:
         shape: {kind: figures(found) for kind, found in kinds.items()}
         for shape, kinds in verdicts.items()
     }
+
+
+def as_blob(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Put a disc of the sprite's mean colour, of its area, in its place.
+
+    Args:
+        picture: uint8 (H, W, 3) RGB.
+        mask: bool (H, W), the sprite.
+    """
+    ys, xs = mask.nonzero()
+    radius = round(math.sqrt(len(ys) / math.pi))
+    colour = [float(value) for value in picture[mask].mean(0)]
+    rim = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8))
+    bare = cv2.inpaint(picture, rim, 3, cv2.INPAINT_TELEA)
+    return cv2.circle(bare, (round(xs.mean()), round(ys.mean())), radius, colour, -1)
 
 
 def sha256(path: Path) -> str:

@@ -11,6 +11,8 @@ CLIPS: Final = 400
 QUICK_CLIPS: Final = 40
 FIRST_SEED: Final = 2_000_000_000
 """Of the questions; the held-out loss and the sample sheets of training draw from other seeds."""
+GRID: Final = 16
+"""Where sprites begin, as in pocket's recipes; words do not depend on it, real pictures do."""
 BARS_PERCENT: Final = {"object": 90.0, "scene": 95.0, "motion": 85.0}
 FIRST_FRAME_BAR_DB: Final = 30.0
 BACKGROUND_BAR_LEVELS: Final = 3.0
@@ -33,7 +35,7 @@ class Case:
 
 def world() -> SpriteWorld:
     """Return the world the questions are about; describing it needs no font."""
-    return SpriteWorld(cast="noto", split="held-out")
+    return SpriteWorld(cast="noto", split="held-out", grid=GRID)
 
 
 def cases(count: int) -> list[Case]:

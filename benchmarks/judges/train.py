@@ -39,6 +39,7 @@ from fdream.stages.builtin.bundles import open_bundle
 from fdream.stages.builtin.pixels import to_unit
 
 FIRST_SEED = 3_000_000_000
+SECOND_SEED = 3_200_000_000
 FIRST_TRACK_SEED = 3_500_000_000
 FRAMES_A_CLIP = 4
 
@@ -53,13 +54,15 @@ def rows(first_seed: int) -> Iterator[dict[str, np.ndarray]]:
     """Render frames for ever, each with all that the judge is asked about it."""
     worlds = {count: SpriteWorld(frames=count) for count in range(4, 17)}
     for seed in itertools.count(first_seed):
-        # Clips of many lengths show many angles; a sprite that turns is rare among motions, and
-        # every object must be known from all sides.
+        # Clips of many lengths show many angles. A sprite that turns is rare among motions, and so
+        # is a small one; every object must be known from all sides, and when it has shrunk.
         chance = Chance(f"judge/{seed}")
         count = 4 + chance.below(13)
         shown = worlds[count].describe(seed)
-        if chance.happens(0.3):
-            shown = replace(shown, facts=replace(shown.facts, motion="spinning"))
+        luck = chance.between(0, 1)
+        if luck < 0.45:
+            motion = "spinning" if luck < 0.25 else "shrinking"
+            shown = replace(shown, facts=replace(shown.facts, motion=motion))
         stride = count // FRAMES_A_CLIP
         clip = worlds[count].render(shown, stride)
         for k in range(FRAMES_A_CLIP):
@@ -97,7 +100,7 @@ def worn(pictures: Tensor, codes: list[nn.Module], draws: torch.Generator) -> Te
     """Wear pictures (B, 3, H, W) in [-1, 1] as a good generator would: see the module."""
     pictures = pictures.clone()
     count = len(pictures)
-    part = count // 6
+    part = count // 3
     with torch.no_grad():
         code = codes[int(torch.randint(len(codes), (1,), generator=draws))]
         latents = code.encode(pictures[:part])
@@ -127,16 +130,23 @@ def picture_loss(seen: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
 
 
 def train_picture_judge(
-    steps: int, batch: int, rate: float, bundles: list[str], out: Path, report: Reporter
+    steps: int,
+    batch: int,
+    rate: float,
+    bundles: list[str],
+    start: Path | None,
+    out: Path,
+    report: Reporter,
 ) -> None:
-    """Train from nothing and save float16 weights; the last 200 losses are told on stderr."""
+    """Train from nothing, or on from a checkpoint and other pictures, and save float16 weights."""
     torch.manual_seed(0)
-    judge = PictureJudge().to(memory_format=torch.channels_last)
+    judge = PictureJudge() if start is None else PictureJudge.load(start).train()
+    judge = judge.to(memory_format=torch.channels_last)
     codes = [open_bundle(name).load("vae").eval() for name in bundles]
     draws = torch.Generator().manual_seed(1)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.05)
-    source = batches(FIRST_SEED, batch)
+    source = batches(FIRST_SEED if start is None else SECOND_SEED, batch)
     started = time.perf_counter()
     losses: list[float] = []
     right: list[float] = []
@@ -233,17 +243,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("judge", choices=["picture", "motion"])
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--clips", type=int, default=4000, help="tracked for the motion judge")
     parser.add_argument("--bundle", action="append", help="whose autoencoder wears pictures")
+    parser.add_argument("--start", type=Path, help="a picture judge to go on from")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     cv2.setNumThreads(1)
     bundles, report = asked.bundle or ["pocket"], reporter()
     if asked.judge == "picture":
         out = asked.out or picture_judge.WEIGHTS
-        train_picture_judge(asked.steps or 8000, asked.batch, asked.rate, bundles, out, report)
+        train_picture_judge(
+            asked.steps or 2000, asked.batch, asked.rate, bundles, asked.start, out, report
+        )
     else:
         out = asked.out or motion_judge.WEIGHTS
         train_motion_judge(

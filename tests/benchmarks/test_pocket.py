@@ -39,8 +39,8 @@ def test_a_score_is_a_table_on_stderr_and_json_on_stdout(capsys, tmp_path):
             assert run[question]["of"] == 1
         assert run["first_frame_db"]["of"] == 1
     assert score["stages"]["generator"]["asked"]["steps"] == 1
-    for shape in ("still", "clip"):
-        assert set(score["ceilings_percent"][shape]) == {"real", "round_trip"}
+    assert set(score["ceilings_percent"]["clip"]) == {"real", "round_trip"}
+    assert set(score["ceilings_percent"]["still"]) == {"real", "round_trip", "blob"}
     assert "first_frame_db" in written.err
     assert "round trip" in written.err
 

@@ -80,9 +80,7 @@ def test_what_fits_nowhere_says_how_much_it_takes(
     gpu: DeviceManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_free(monkeypatch, 0.5)
-    with pytest.raises(
-        DeviceError, match=r"at the least .* 0\.7 GiB.*20\.0 GiB beside"
-    ):
+    with pytest.raises(DeviceError, match=r"at the least .* 0\.7 GiB.*20\.0 GiB beside"):
         fit(gpu, LARGE)
 
 
