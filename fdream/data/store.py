@@ -124,7 +124,7 @@ def damage(path: Path) -> str | None:
             return "its name is not that of its key"
         with safe_open(path, "numpy") as opened:
             names = sorted(opened.keys())
-            digest = _digest({name: opened.get_tensor(name) for name in names})
+            digest = _digest({name: opened.get_tensor(name) for name in names}, header["facts"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         return f"cannot be read ({error})"
     return None if digest == header["sha256"] else "its bytes are not what was written"
@@ -132,7 +132,8 @@ def damage(path: Path) -> str | None:
 
 def _write(path: Path, arrays: Arrays, key: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    header = {"key": json.dumps(key), "facts": json.dumps(facts), "sha256": _digest(whole)}
+    noted = json.dumps(facts)
+    header = {"key": json.dumps(key), "facts": noted, "sha256": _digest(whole, noted)}
     with atomic_write(path) as aside:
         try:
             save_file(whole, aside, header)
@@ -154,8 +155,8 @@ def _header(path: Path) -> dict[str, str]:
         ) from error
 
 
-def _digest(arrays: Arrays) -> str:
-    digest = hashlib.sha256()
+def _digest(arrays: Arrays, facts: str) -> str:
+    digest = hashlib.sha256(facts.encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())

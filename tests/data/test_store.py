@@ -81,6 +81,14 @@ def test_one_changed_byte_is_damage(place: int) -> None:
     assert store.damage(pack.path)
 
 
+def test_a_changed_fact_is_damage() -> None:
+    pack = store.keep("latents", KEY, made)
+    written = pack.path.read_bytes()
+    assert written.count(b'\\"n\\"') == 1
+    pack.path.write_bytes(written.replace(b'\\"n\\"', b'\\"m\\"'))
+    assert "bytes" in str(store.damage(pack.path))
+
+
 def test_an_entry_under_the_name_of_another_is_damage() -> None:
     pack = store.keep("latents", KEY, made)
     moved = pack.path.rename(pack.path.with_name("0" * 64 + ".safetensors"))
