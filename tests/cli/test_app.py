@@ -194,6 +194,8 @@ def test_signals_end_with_their_codes(sent: signal.Signals, code: int) -> None:
     program = (
         "import sys, os, signal\n"
         "from fdream.cli import app, render\n"
+        # A shell's background job is born deaf to it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait(*args, **kwargs):\n"
         f"    os.kill(os.getpid(), {int(sent)})\n"
         "    signal.pause()\n"
