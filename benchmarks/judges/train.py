@@ -39,7 +39,6 @@ from fdream.stages.builtin.bundles import open_bundle
 from fdream.stages.builtin.pixels import to_unit
 
 FIRST_SEED = 3_000_000_000
-SECOND_SEED = 3_200_000_000
 FIRST_TRACK_SEED = 3_500_000_000
 FRAMES_A_CLIP = 4
 
@@ -135,6 +134,7 @@ def train_picture_judge(
     rate: float,
     bundles: list[str],
     start: Path | None,
+    first_seed: int,
     out: Path,
     report: Reporter,
 ) -> None:
@@ -146,7 +146,7 @@ def train_picture_judge(
     draws = torch.Generator().manual_seed(1)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.05)
-    source = batches(FIRST_SEED if start is None else SECOND_SEED, batch)
+    source = batches(first_seed, batch)
     started = time.perf_counter()
     losses: list[float] = []
     right: list[float] = []
@@ -248,6 +248,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=4000, help="tracked for the motion judge")
     parser.add_argument("--bundle", action="append", help="whose autoencoder wears pictures")
     parser.add_argument("--start", type=Path, help="a picture judge to go on from")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="another one to go on")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     cv2.setNumThreads(1)
@@ -255,7 +256,14 @@ def main() -> None:
     if asked.judge == "picture":
         out = asked.out or picture_judge.WEIGHTS
         train_picture_judge(
-            asked.steps or 2000, asked.batch, asked.rate, bundles, asked.start, out, report
+            asked.steps or 2000,
+            asked.batch,
+            asked.rate,
+            bundles,
+            asked.start,
+            asked.first_seed,
+            out,
+            report,
         )
     else:
         out = asked.out or motion_judge.WEIGHTS
