@@ -28,6 +28,8 @@ def start(bundle: Path, folder: Path, *args: str) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # A shell's background job is born deaf to it, and what it starts as well.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
