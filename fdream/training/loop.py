@@ -147,8 +147,7 @@ class TrainingLoop:
                 self.device.deterministic(self.table.deterministic),
                 self._open(engine) as session,
             ):
-                session.watcher.note(prepare_s=prepared)
-                self._train(session)
+                self._train(session, prepared)
                 return session.progress
         finally:
             engine.close()
@@ -207,10 +206,12 @@ class TrainingLoop:
 
         return batches
 
-    def _train(self, session: Session) -> None:
+    def _train(self, session: Session, prepare_s: float) -> None:
         table, progress, watcher = self.table, session.progress, session.watcher
         name = self.objective.__class__.__name__
         with listening() as stop, self.reporter.progress(table.steps, name, progress.step) as bar:
+            # Whoever sees the log begin may stop the run from then on.
+            watcher.note(prepare_s=prepare_s)
             while not self._finished(progress):
                 started = time.monotonic()
                 figures, asked = self._step(session, started, stop)
