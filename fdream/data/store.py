@@ -48,20 +48,13 @@ class Pack:
         Raises:
             DataError: it is damaged, or lacks one.
         """
-        try:
-            with safe_open(self.path, "numpy") as opened:
-                return {name: opened.get_tensor(name) for name in names}
-        except (SafetensorError, OSError) as error:
-            raise DataError(
-                f"{self.path}: damaged ({error}); `fdream cache verify --remove` removes such "
-                "entries, and the next run computes them again."
-            ) from error
+        with _opened(self.path) as opened:
+            return {name: opened.get_tensor(name) for name in names}
 
 
 def entry_path(kind: str, key: Mapping[str, Any]) -> Path:
     """Return where an entry lies, or would lie."""
-    text = json.dumps(key, sort_keys=True, separators=(",", ":"))
-    return cache_folder(kind) / f"{hashlib.sha256(text.encode()).hexdigest()}{_SUFFIX}"
+    return cache_folder(kind) / f"{_name(key)}{_SUFFIX}"
 
 
 def find(kind: str, key: Mapping[str, Any]) -> Pack | None:
@@ -69,7 +62,8 @@ def find(kind: str, key: Mapping[str, Any]) -> Pack | None:
     path = entry_path(kind, key)
     if not path.is_file():
         return None
-    facts = json.loads(_header(path)["facts"])
+    with _opened(path) as opened:
+        facts = json.loads(opened.metadata()["facts"])
     with suppress(OSError):
         path.touch()  # what is used is the last to be pruned
     return Pack(path, facts)
@@ -119,12 +113,11 @@ def damage(path: Path) -> str | None:
     try:
         with safe_open(path, "numpy") as opened:
             header = opened.metadata() or {}
-        text = json.dumps(json.loads(header["key"]), sort_keys=True, separators=(",", ":"))
-        if hashlib.sha256(text.encode()).hexdigest() != path.stem:
-            return "its name is not that of its key"
-        with safe_open(path, "numpy") as opened:
-            names = sorted(opened.keys())
-            digest = _digest({name: opened.get_tensor(name) for name in names}, header["facts"])
+            if _name(json.loads(header["key"])) != path.stem:
+                return "its name is not that of its key"
+            names = list(opened.keys())
+            arrays = {name: opened.get_tensor(name) for name in names}
+        digest = _digest(arrays, header["facts"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         return f"cannot be read ({error})"
     return None if digest == header["sha256"] else "its bytes are not what was written"
@@ -144,11 +137,17 @@ def _write(path: Path, arrays: Arrays, key: Mapping[str, Any], facts: Mapping[st
             ) from error
 
 
-def _header(path: Path) -> dict[str, str]:
+def _name(key: Mapping[str, Any]) -> str:
+    text = json.dumps(key, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, "numpy") as opened:
-            return dict(opened.metadata() or {})
-    except (SafetensorError, OSError) as error:
+            yield opened
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path}: damaged ({error}); `fdream cache verify --remove` removes such entries, and "
             "the next run computes them again."
