@@ -111,7 +111,10 @@ def fit(device: DeviceManager, demand: Demand) -> Fit:
     """
     free = device.memory().free
     if free is None:
-        raise DeviceError(f"--fit: this system does not say how much memory {device.kind} has.")
+        raise DeviceError(
+            f"--fit: this system does not say how much memory {device.kind} has; leave --fit out, "
+            "and choose --dtype and --offload yourself."
+        )
     least: Fit | None = None
     for choice in _choices_of(device, demand):
         needed = demand.bytes_needed(choice.dtype, choice.offload, choice.tiling)
