@@ -178,7 +178,8 @@ class DeviceManager:
         if self.dtype == torch.float32:
             yield
             return
-        slow = nullcontext() if self.kind != "cpu" else cpu_bfloat16.float32_kernels()
+        half_on_cpu = self.kind == "cpu" and self.dtype == torch.bfloat16
+        slow = cpu_bfloat16.float32_kernels() if half_on_cpu else nullcontext()
         with torch.autocast(self.kind, dtype=self.dtype), slow:
             yield
 

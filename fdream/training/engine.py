@@ -76,11 +76,11 @@ class Engine:
                 f"dtype float16 on {device.kind}: its gradients overflow, and the scaling that "
                 "prevents it works on CUDA alone; add --dtype bfloat16 or float32."
             )
-        formats = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
         self.device = device
         self._accelerator = Accelerator(
             device_placement=False,  # ``device`` has placed everything, and knows the formats
-            mixed_precision=formats[device.dtype],
+            # ``device.autocast`` chooses the formats; float16 is named for its loss scale alone.
+            mixed_precision="fp16" if device.dtype == torch.float16 else "no",
             cpu=device.kind == "cpu",
             gradient_accumulation_steps=options.accumulate,
             log_with=list(options.trackers) or None,
