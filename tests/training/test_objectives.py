@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
+from pydantic import ValidationError
 
 from fdream.core.device import DeviceManager
+from fdream.core.errors import RecipeError, WeightsError
 from fdream.core.recipe import TrainTable
 from fdream.core.report import SilentReporter
 from fdream.data.spriteworld.captions import article
 from fdream.data.spriteworld.chance import Chance
 from fdream.data.spriteworld.scenes import SCENES
 from fdream.models.bundle import Bundle
+from fdream.models.patch_autoencoder import PatchAutoencoder
 from fdream.stages import registry
 from fdream.training.clips.sprites import SpriteClips
 from fdream.training.loop import TrainingLoop
@@ -48,9 +53,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """An untrained autoencoder and CLIP pair, as the image stage finds them."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("base")
-    vae = AutoencoderObjective(
-        AutoencoderOptions(width=8, depth=1, latent_channels=4, fit_pictures=16), STILLS, CPU
+    options = AutoencoderOptions(
+        width=8, depth=1, latent_channels=4, fit_pictures=16, correct_encoder=False
     )
+    vae = AutoencoderObjective(options, STILLS, CPU)
     vae.prepare(folder, Share(), SilentReporter())
     Bundle.write(folder / "vae", vae.components(), vae.information())
     pair = tiny_pair(Bundle.open(folder / "vae"))
@@ -160,6 +166,7 @@ def test_the_decoder_learns_what_its_base_draws_amiss_and_no_latent_changes(
     table = TABLE.model_copy(update={"objective": "decoder", "steps": 20, "batch_size": 4})
     TrainingLoop(objective, table, run, 0, SilentReporter(), CPU).run()
     saved = Bundle.open(run.root).load("vae")
+    assert saved.config["width"] == (width or 8)
     pictures = objective.held_out
     assert torch.equal(saved.encode(pictures), image.vae.encode(pictures))
     fresh = DecoderObjective(options, STILLS, Bundle.open(tmp_path), CPU)
@@ -168,6 +175,38 @@ def test_the_decoder_learns_what_its_base_draws_amiss_and_no_latent_changes(
     assert after["psnr_redrawn"] > before["psnr_redrawn"] + 0.1
     # What the base redraws is not what it was shown: there is something to mend.
     assert before["psnr_redrawn"] < before["psnr"] - 0.5
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"from_step": (6, 3)}, "two steps in order, from 0 to 7"),
+        ({"from_step": (3, 8)}, "two steps in order, from 0 to 7"),
+        ({"guidance": (4.0, 1.5)}, "two scales in order"),
+    ],
+)
+def test_ranges_of_the_decoder_objective_are_in_order(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        DecoderOptions(**wrong)
+
+
+def test_a_decoder_does_not_grow_beside_a_corrected_encoder(base: Bundle, tmp_path: Path) -> None:
+    image = tiny_image(base, tmp_path)
+    corrected = PatchAutoencoder(latent_channels=4, width=8, depth=1, correct_encoder=True)
+    parts = {**image.components(), "vae": corrected}
+    Bundle.write(tmp_path / "bundle", parts, image.information())
+    with pytest.raises(RecipeError, match="corrects its encoder"):
+        DecoderObjective(DecoderOptions(width=16), STILLS, Bundle.open(tmp_path), CPU)
+
+
+def test_the_decoder_objective_wants_an_autoencoder_of_patches(
+    base: Bundle, tmp_path: Path
+) -> None:
+    image = tiny_image(base, tmp_path)
+    other = AutoencoderKL(block_out_channels=(8,), norm_num_groups=2)
+    Bundle.write(tmp_path / "bundle", {**image.components(), "vae": other}, image.information())
+    with pytest.raises(WeightsError, match="AutoencoderKL; objective decoder teaches a Patch"):
+        DecoderObjective(DecoderOptions(), STILLS, Bundle.open(tmp_path), CPU)
 
 
 def tiny_video(base: Bundle, folder: Path, supervisor: str = "truth") -> VideoObjective:
@@ -258,7 +297,9 @@ def test_validation_is_the_same_every_time(base: Bundle, tmp_path: Path) -> None
     first = objective.validate()
     torch.rand(3)  # nobody's random numbers may leak into it
     assert objective.validate() == first
-    assert tiny_image(base, tmp_path).validate() == first
+    again = tiny_image(base, tmp_path)
+    again.unet.eval()
+    assert again.validate() == first
 
 
 def test_a_step_draws_from_its_generator_alone(base: Bundle, tmp_path: Path) -> None:

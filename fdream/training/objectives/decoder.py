@@ -13,15 +13,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
 from fdream.core.device import DeviceManager
+from fdream.core.errors import RecipeError, WeightsError
 from fdream.core.report import Reporter
 from fdream.core.seeds import initial_noise
 from fdream.data.spriteworld.chance import Chance
@@ -38,7 +39,9 @@ from fdream.training.objectives.autoencoder import reconstruction_error
 from fdream.training.objectives.image import partial_caption
 from fdream.training.pictures import StillSource, contact_sheet, psnr
 
-_HELD_OUT = 32
+_HELD_OUT: Final = 32
+# Of guidance: what pocket's prior draws with, so that the mistakes are those that it makes.
+_RESCALE: Final = 0.3
 
 
 class DecoderOptions(ObjectiveOptions):
@@ -59,6 +62,15 @@ class DecoderOptions(ObjectiveOptions):
     latent_noise: Annotated[float, Field(ge=0)] = 0.3
     """Largest deviation of white noise on the latents beside that; each sample has its own."""
     edge_weight: Annotated[float, Field(ge=0)] = 0.5
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        first, last = self.from_step
+        if not 0 <= first <= last < self.steps:
+            raise ValueError(f"from_step has to be two steps in order, from 0 to {self.steps - 1}")
+        if not 0 < self.guidance[0] <= self.guidance[1]:
+            raise ValueError("guidance has to be two scales in order, above 0")
+        return self
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,10 @@ class DecoderObjective(Objective[LatentsBatch]):
         stills: the data.
         base: a bundle with a patch autoencoder, a text encoder and a text-to-image UNet.
         device: where it computes.
+
+    Raises:
+        WeightsError: the base's autoencoder is none of patches.
+        RecipeError: a larger decoder is asked for, and the base corrects its encoder.
     """
 
     Options = DecoderOptions
@@ -102,7 +118,13 @@ class DecoderObjective(Objective[LatentsBatch]):
         self.tokenizer = base.load("tokenizer")
         self.text_encoder = device.place(base.load("text_encoder").requires_grad_(False).eval())
         self.unet = device.place(base.load("unet").requires_grad_(False).eval())
-        self.vae = self._vae(base.load("vae"))
+        vae = base.load("vae")
+        if not isinstance(vae, PatchAutoencoder):
+            raise WeightsError(
+                f"bundle {base.name!r}: its autoencoder is a {type(vae).__name__}; objective "
+                "decoder teaches a PatchAutoencoder, as pocket has one."
+            )
+        self.vae = self._grown(vae)
         self.modules = {"vae": self.vae}
 
     def prepare(self, cache: Path, share: Share, reporter: Reporter) -> None:
@@ -166,24 +188,23 @@ class DecoderObjective(Objective[LatentsBatch]):
     def information(self) -> Mapping[str, Any]:
         return {**self.base.information, "name": "decoder"}
 
-    def _vae(self, given: PatchAutoencoder) -> PatchAutoencoder:
+    def _grown(self, given: PatchAutoencoder) -> PatchAutoencoder:
         """The base's autoencoder, or one with its encoder and a larger decoder; encoder frozen."""
         options, config = self.options, dict(given.config)
-        size = (options.width or config["width"], options.depth or config["depth"])
-        if given.encoder_correction is None and size != (config["width"], config["depth"]):
-            grown = PatchAutoencoder(
-                patch=config["patch"],
-                latent_channels=config["latent_channels"],
-                width=size[0],
-                depth=size[1],
-                correct_encoder=False,
-            )
-            linear = {
-                name: value
-                for name, value in given.state_dict().items()
-                if not name.startswith("decoder_correction.")
-            }
-            grown.load_state_dict(linear, strict=False)
+        had = (config["width"], config["depth"])
+        size = (options.width or had[0], options.depth or had[1])
+        if size != had:
+            if given.encoder_correction is not None:
+                raise RecipeError(
+                    f"objective.width and depth {size}: this base corrects its encoder at {had}, "
+                    "and one size serves both; leave them out, or train the autoencoder with "
+                    "objective.correct_encoder = false."
+                )
+            config |= {"width": size[0], "depth": size[1]}
+            grown = PatchAutoencoder.from_config(config)
+            state = given.state_dict()
+            kept = {k: v for k, v in state.items() if not k.startswith("decoder_correction.")}
+            grown.load_state_dict(kept, strict=False)
             given = grown
         given.analysis.requires_grad_(False)
         if given.encoder_correction is not None:
@@ -228,7 +249,7 @@ class DecoderObjective(Objective[LatentsBatch]):
                     self.unet(latents, t, encoder_hidden_states=words).sample.float()
                     for words in (text, empty)
                 )
-                latents = sampler.step(guide(told, untold, scale, 0.3), t, latents)
+                latents = sampler.step(guide(told, untold, scale, _RESCALE), t, latents)
         return latents
 
     def _text(self, captions: list[str]) -> Tensor:
