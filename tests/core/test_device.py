@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 from torch.nn import functional as F
 
 from fdream.core import host_memory
@@ -108,6 +109,16 @@ def test_slow_bfloat16_kernels_of_cpus_run_in_float32() -> None:
     assert {normal.dtype, seen.dtype, product.dtype} == {torch.bfloat16}
     (normal.float() * seen.float()).sum().backward()
     assert bool((values.grad != 0).any())
+
+
+def test_compiled_code_is_compiled_once_for_all_blocks_of_bfloat16() -> None:
+    counter = CompileCounter()
+    layer = torch.compile(torch.nn.Linear(4, 4), backend=counter)
+    device = DeviceManager.choose("cpu", dtype="bfloat16")
+    for _ in range(3):
+        with device.autocast():
+            layer(torch.ones(2, 4))
+    assert counter.frame_count == 1
 
 
 @pytest.mark.parametrize(
