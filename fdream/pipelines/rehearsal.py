@@ -17,7 +17,7 @@ from fdream.pipelines.assembly import open_base
 from fdream.pipelines.training import refuse_another_recipe
 from fdream.stages import registry
 from fdream.training.clips.shards import ShardsOptions, Survey, survey
-from fdream.training.demand import Demand, video_demand
+from fdream.training.demand import RunDemand, video_demand
 from fdream.training.objectives.video_options import VideoOptions
 from fdream.training.run_folder import RunFolder
 
@@ -63,7 +63,7 @@ class Rehearsal:
         self._reporter = reporter
         self._base: Bundle | None = None
         self._survey: Survey | None = None
-        self._demand: Demand | None = None
+        self._demand: RunDemand | None = None
 
     def findings(self) -> Iterator[Finding]:
         """Look at one thing after the other; what depends on a wrong one is left out."""
@@ -167,7 +167,7 @@ class Rehearsal:
             )
         return f"{told}, {where} has {total / _GB:.1f} GB; `--plan` measures the rest"
 
-    def _known_demand(self) -> Demand:
+    def _known_demand(self) -> RunDemand:
         assert self._demand is not None, "what is trained comes first"
         return self._demand
 

@@ -23,7 +23,7 @@ _TEXT_TOKENS: Final = 77
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class RunDemand:
     """What a run will need.
 
     Attributes:
@@ -55,7 +55,7 @@ class Demand:
 
 def video_demand(
     options: VideoOptions, table: TrainTable, base: Bundle, buckets: Mapping[Bucket, int]
-) -> Demand:
+) -> RunDemand:
     """Say what the video objective needs on a base; LoRA and PredictNet are small and left out.
 
     Raises:
@@ -77,7 +77,7 @@ def video_demand(
     frozen = sum(count for name, count in counts.items() if name not in learning)
     cell = latent_downscale(vae)
     per_clip = _feature_values(base)
-    return Demand(
+    return RunDemand(
         trained=sum(learning.values()),
         frozen=frozen,
         moments=1 if table.optimizer == "muon" else 2,
