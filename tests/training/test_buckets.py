@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from fdream.core.sizes import Size
-from fdream.training.clips.buckets import Bucket, Plan, Rules, sort_clips
+from fdream.training.clips.buckets import BatchPlan, Bucket, Rules, sort_clips
 from fdream.training.clips.index import ClipRecord
 
 RULES = Rules((Size(32, 32), Size(32, 64)), (4, 8), (1, 2))
@@ -69,7 +69,7 @@ def test_views_take_every_stride_that_fits_and_stay_inside() -> None:
 
 
 def test_an_epoch_shows_everything_and_only_fills_up_the_last_batch() -> None:
-    plan = Plan([7, 4, 1], batch_size=4, seed=3)
+    plan = BatchPlan([7, 4, 1], batch_size=4, seed=3)
     assert plan.epoch_batches == 2 + 1 + 1
     for epoch in range(3):
         steps = range(epoch * plan.epoch_batches, (epoch + 1) * plan.epoch_batches)
@@ -82,7 +82,7 @@ def test_an_epoch_shows_everything_and_only_fills_up_the_last_batch() -> None:
 
 
 def test_a_plan_depends_on_the_step_alone() -> None:
-    one, two = (Plan([9, 5], 4, seed=1) for _ in range(2))
+    one, two = (BatchPlan([9, 5], 4, seed=1) for _ in range(2))
     forward = [one.batch(step) for step in range(20)]
     assert [two.batch(step) for step in reversed(range(20))] == forward[::-1]
-    assert [Plan([9, 5], 4, seed=2).batch(step) for step in range(20)] != forward
+    assert [BatchPlan([9, 5], 4, seed=2).batch(step) for step in range(20)] != forward

@@ -141,7 +141,7 @@ def sort_clips(clips: Sequence[ClipRecord], rules: Rules, validation: int) -> So
     )
 
 
-class Plan:
+class BatchPlan:
     """Which items each batch holds: every item once an epoch, in an order of its own.
 
     A batch is of one bucket. Where a bucket does not divide, its last batch is filled up with items

@@ -20,7 +20,7 @@ from fdream.core.report import Reporter
 from fdream.data.shards.reader import find_shards
 from fdream.models.conditions import FlowTarget
 from fdream.stages.builtin.pixels import to_unit
-from fdream.training.clips.buckets import Bucket, Plan, Rules, Sorted, View, sort_clips
+from fdream.training.clips.buckets import BatchPlan, Bucket, Rules, Sorted, View, sort_clips
 from fdream.training.clips.dataset import ClipCoder, ClipDataset, HeldOut, Views
 from fdream.training.clips.encoded import Encoded, encode_views, sample_of
 from fdream.training.clips.index import ClipRecord, index_shards
@@ -125,7 +125,7 @@ class ShardClips(ClipDataset):
         self._workers = workers
         self._troubles: dict[str, str] = {}
         self._lock = threading.Lock()
-        self._plan: Plan | None = None
+        self._plan: BatchPlan | None = None
         self._encoded: dict[Bucket, list[Encoded]] = {}
         self._clips: dict[Bucket, list[ClipRecord]] = {}
 
@@ -203,11 +203,13 @@ class ShardClips(ClipDataset):
             if alike:
                 self._encoded[bucket] = alike
 
-    def _planned(self, batch_size: int) -> Plan:
+    def _planned(self, batch_size: int) -> BatchPlan:
         with self._lock:
             if self._plan is None:
                 items: dict[Bucket, Any] = self._encoded if self.options.cache else self._clips
-                self._plan = Plan([len(part) for part in items.values()], batch_size, self._seed)
+                self._plan = BatchPlan(
+                    [len(part) for part in items.values()], batch_size, self._seed
+                )
             return self._plan
 
     def _kept(self, items: list[Encoded]) -> Views:
