@@ -22,11 +22,11 @@ class OverlayMasks:
 
     Args:
         shards: whose overlays are looked for; none where all cells are to count.
-        downscale: pixels a latent cell covers along each side.
+        downscale: pixels a latent cell covers along each side; kept as it is given.
     """
 
     def __init__(self, shards: Sequence[str], downscale: int) -> None:
-        self._downscale = downscale
+        self.downscale = downscale
         self._masks: dict[Path, np.ndarray] = {}
         for folder in sorted({Path(shard).parent for shard in shards if "://" not in shard}):
             overlay = read_overlay(folder)
@@ -50,7 +50,7 @@ class OverlayMasks:
         return torch.from_numpy(np.stack([self._cells(view) for view in views]))[:, None, None]
 
     def _cells(self, view: View) -> np.ndarray:
-        bucket, cell = view.bucket, self._downscale
+        bucket, cell = view.bucket, self.downscale
         height, width = bucket.height // cell, bucket.width // cell
         if not self.covers(view.clip):
             return np.ones((height, width), np.float32)

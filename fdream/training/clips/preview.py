@@ -20,7 +20,6 @@ _FRAMES: Final = 8
 _HEIGHT: Final = 96
 _LINE: Final = 16
 _GAP: Final = 6
-_CELL: Final = 8
 _RED: Final = np.array([255, 40, 40])
 
 
@@ -62,7 +61,8 @@ def _strip(view: View, masks: OverlayMasks | None) -> Image.Image:
     except DataError as error:
         return _title(f"cannot be read: {error}", _LINE)
     if masks:
-        counts = masks.of([view])[0, 0, 0].numpy().repeat(_CELL, 0).repeat(_CELL, 1)
+        side = masks.downscale
+        counts = masks.of([view])[0, 0, 0].numpy().repeat(side, 0).repeat(side, 1)
         hidden = counts == 0
         frames = frames.copy()
         frames[:, hidden] = (frames[:, hidden] * 0.5 + _RED * 0.5).astype(np.uint8)
