@@ -86,6 +86,8 @@ def test_wheel_makes_a_video_far_from_the_checkout(tmp_path: Path) -> None:
     assert any(n.startswith("fdream/weights/") and n.endswith(".safetensors") for n in names)
     assert any(n.startswith("fdream/_recipes/") and n.endswith(".toml") for n in names)
     assert "fdream/py.typed" in names
+    templates = {f"fdream/{part}/report.html.jinja" for part in ("data/prep", "evals", "training")}
+    assert templates <= set(names)
 
     site, blocked = tmp_path / "site", tmp_path / "blocked"
     python("-m", "pip", "install", "--no-deps", "--no-index", "--target", str(site), str(wheel))

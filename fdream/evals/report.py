@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,7 +34,7 @@ _PAIRS: Final = 6
 _EXTREMES: Final = 3
 _SIDE: Final = 192
 _BINS: Final = 20
-_TEMPLATE: Final = Path(__file__).with_name("report.html.j2")
+_TEMPLATE: Final = "report.html.jinja"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ def write_html(path: Path, material: Material) -> None:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["shown"] = lambda text: printable(str(text))
     environment.filters["number"] = lambda value: f"{value:.4g}"
-    page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    template = files("fdream.evals").joinpath(_TEMPLATE).read_text(encoding="utf-8")
+    page = environment.from_string(template).render(
         result=record,
         pairs=_pairs(material),
         extremes=_extremes(material),
