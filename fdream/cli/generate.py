@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -32,6 +32,9 @@ from fdream.cli.production import produce
 from fdream.cli.prompt_jobs import PromptSource, prompt_jobs, prompt_source
 from fdream.cli.standard_input import PLACE, STDIN
 
+if TYPE_CHECKING:
+    from fdream.pipelines.workshop import Workshop
+
 
 @grouped
 def t2i(
@@ -60,7 +63,6 @@ def t2i(
       fdream t2i "a red car in a city" --num 4 --seed 1 -o cars/
       fdream t2i --prompts prompts.txt -o images/
     """
-    from fdream.pipelines.fitting import fit_workshop
     from fdream.pipelines.generation import StillSettings
     from fdream.pipelines.workshop import StageChoices
 
@@ -69,8 +71,7 @@ def t2i(
     source = prompt_source(prompt, listed, "t2i")
     shop = machine.workshop(ctx, StageChoices(prior=prior, splitter=splitter))
     shop.check("prior", "splitter", scheduler=sampling.scheduler)
-    if fit:
-        fit_workshop(shop, still=still)
+    _fit(fit, shop, still=still)
     if out.explain:
         explain_run(shop, delivery, _asked("t2i", source, prompt, repeat), still=still)
         return
@@ -104,7 +105,6 @@ def i2v(
       fdream i2v photo.jpg --motion "zooming in" --resize pad -o out.gif
       fdream t2i "a corgi surfing" --num 3 | fdream i2v -o out.mp4
     """
-    from fdream.pipelines.fitting import fit_workshop
     from fdream.pipelines.workshop import StageChoices
 
     clip, happens = shape.settings(sampling), motion_caption(motion)
@@ -112,8 +112,7 @@ def i2v(
     files = image_files(image)
     shop = machine.workshop(ctx, StageChoices(generator=generator, splitter=splitter))
     shop.check("generator", "splitter", scheduler=sampling.scheduler)
-    if fit:
-        fit_workshop(shop, clip=clip)
+    _fit(fit, shop, clip=clip)
     if out.explain:
         asked = {
             "command": "i2v",
@@ -156,7 +155,6 @@ def t2v(
       fdream t2v "a rocket" --num 3 -o rockets/ --json
       cat prompts.txt | fdream t2v --seed 1 -o clips/ --resume
     """
-    from fdream.pipelines.fitting import fit_workshop
     from fdream.pipelines.generation import StillSettings
     from fdream.pipelines.workshop import StageChoices
 
@@ -169,14 +167,21 @@ def t2v(
     choices = StageChoices(prior=prior, generator=generator, splitter=splitter)
     shop = machine.workshop(ctx, choices)
     shop.check("prior", "generator", "splitter", scheduler=sampling.scheduler)
-    if fit:
-        fit_workshop(shop, still=still, clip=clip)
+    _fit(fit, shop, still=still, clip=clip)
     if out.explain:
         asked = {**_asked("t2v", source, prompt, repeat), "motion": happens}
         explain_run(shop, delivery, asked, still=still, clip=clip)
         return
     jobs = prompt_jobs(source, repeat, shop, still=still, clip=clip, motion=happens)
     produce(jobs, delivery, shop.reporter, resume=out.resume)
+
+
+def _fit(asked: bool, shop: Workshop, **settings: Any) -> None:
+    """Fit the stages into the memory there is, where that is asked for."""
+    if asked:
+        from fdream.pipelines.fitting import fit_workshop
+
+        fit_workshop(shop, **settings)
 
 
 def _asked(

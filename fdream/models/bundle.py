@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
@@ -168,6 +167,8 @@ class Bundle(BundleFolder):
         Raises:
             WeightsError: see ``load``.
         """
+        from accelerate import init_empty_weights  # no run without --fit pays for it
+
         self.check(name)
         try:
             with init_empty_weights():
