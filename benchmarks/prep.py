@@ -6,6 +6,7 @@ Real clips, two processes, pictures of 256 x 256. Writes JSON to stdout:
   quicker of two files at a time with one thread each, and one at a time with as many as it likes;
 - ``prep``: ``fdream prep`` with probe, cut, clip and shard, from start to finished shards;
 - ``ratio``: prep over limit, in wall-clock time and in processor time. Bar: 0.7;
+- ``processor_ms_a_frame``: of that work, for each size of the files;
 - ``cut``: PySceneDetect's own command against ``fdream prep --only cut``, and how many files are
   cut at exactly the same frames.
 
@@ -25,8 +26,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import av
 
 SIDE = 256
 LEFT_OUT = ("corrupted_bitstream.mp4", "nasa_13013_hdr.mp4")
@@ -78,7 +82,7 @@ def prepare(table: Path, out: Path) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def processor_seconds(files: list[Path], rounds: int) -> tuple[float, float]:
+def processor_seconds(files: list[Path], rounds: int) -> dict[Path, tuple[float, float]]:
     """Processor time of the limit and of the same work as prep's workers do it, on one core.
 
     Both take turns on each file, and the least of all rounds counts: that is what the work takes
@@ -99,7 +103,7 @@ def processor_seconds(files: list[Path], rounds: int) -> tuple[float, float]:
             "measure": dict.fromkeys(BARE, False),
         }
     )
-    limit = prep = 0.0
+    found = {}
     for file in files:
         decoded, clipped = [], []
         for _ in range(rounds):
@@ -108,8 +112,20 @@ def processor_seconds(files: list[Path], rounds: int) -> tuple[float, float]:
                 started = time.process_time()
                 clip_source(file_row(file, file.name), recipe, Path(spool) / "clips")
                 clipped.append(time.process_time() - started)
-        limit, prep = limit + min(decoded), prep + min(clipped)
-    return limit, prep
+        found[file] = (min(decoded), min(clipped))
+    return found
+
+
+def milliseconds_a_frame(seconds: dict[Path, tuple[float, float]]) -> dict[str, float]:
+    """Processor time of prep's work for one frame, by the size of the frames."""
+    spent, frames = Counter[str](), Counter[str]()
+    for file, (_, prep) in seconds.items():
+        with av.open(str(file)) as opened:
+            stream = opened.streams.best("video")
+            size = f"{stream.codec_context.width}x{stream.codec_context.height}"
+            frames[size] += sum(packet.size > 0 for packet in opened.demux(stream))
+        spent[size] += prep
+    return {size: round(1000 * spent[size] / frames[size], 2) for size in sorted(frames)}
 
 
 def cuts_of_pyscenedetect(file: Path) -> list[int]:
@@ -179,7 +195,10 @@ def main() -> None:
             table = Path(name) / "files.csv"
             table.write_text("video\n" + "\n".join(map(str, many)) + "\n", encoding="utf-8")
             preps.append(timed(prepare, table, Path(name) / "out")[0])
-    processor_limit, processor_prep = processor_seconds(files, options.rounds + 2)
+    seconds = processor_seconds(files, options.rounds + 2)
+    processor_limit, processor_prep = (
+        sum(column) for column in zip(*seconds.values(), strict=True)
+    )
     limit = statistics.median(wall for wall, _ in limits)
     prep = statistics.median(preps)
     report = {
@@ -191,6 +210,7 @@ def main() -> None:
             "wall": round(limit / prep, 3),
             "processor": round(processor_limit / processor_prep, 3),
         },
+        "processor_ms_a_frame": milliseconds_a_frame(seconds),
         "rounds": {
             "limit_s": [round(wall, 2) for wall, _ in limits],
             "prep_s": [round(wall, 2) for wall in preps],
