@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fdream.pipelines.workshop import Workshop
-
-_NO_WORD: Final = "xqzjv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +95,8 @@ def image_captions(
 
 
 def _doubt_foreign(shop: Workshop) -> None:
-    """Say that a small model meets a picture that it did not draw.
-
-    Ours: a model that counts its words (it does not know one that nobody uses) knows as few things.
-    """
-    if shop.generator.unknown_words(_NO_WORD):
+    """Say that a small model meets a picture that it did not draw."""
+    if not shop.generator.knows_photos():
         shop.warn_once(
             f"{shop.choices.generator} is a small model, and knows pictures like its own alone: a "
             "photo comes out as something else. --generator chooses a larger one (`fdream plugins "

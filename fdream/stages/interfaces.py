@@ -162,6 +162,10 @@ class VideoGenerator(ABC):
         del caption
         return []
 
+    def knows_photos(self) -> bool:
+        """Whether it animates pictures of any origin; where not, the user is warned of theirs."""
+        return True
+
     def provenance(self) -> dict[str, Any]:
         """Return what identifies the weights, for the recipe stored inside outputs."""
         return {}

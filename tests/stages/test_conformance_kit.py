@@ -83,6 +83,8 @@ FAULTS = [
      "        return {'size': {1}}\n\n    def draw", "it describes itself"),
     ("generator", "first_frames[:, None], frames", "first_frames[:, None], frames + 1",
      "frames have the promised form"),
+    ("generator", "pass\n\n    def fit_frames", "pass\n\n    def knows_photos(self):\n"
+     "        pass\n\n    def fit_frames", "it describes itself"),
     ("generator", "return np.repeat", "first_frames += 1\n        return np.repeat",
      "inputs are left alone"),
     ("metric", "mean((1, 2, 3, 4))", "mean((1, 2, 3, 4)) * np.nan",

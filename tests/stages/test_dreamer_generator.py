@@ -60,6 +60,12 @@ def test_defaults_are_the_bundles(generator: DreamerGenerator) -> None:
     assert generator.default_size == Size(32, 32)
 
 
+def test_a_bundle_that_counts_its_words_says_that_photos_are_strange_to_it(
+    generator: DreamerGenerator,
+) -> None:
+    assert generator.knows_photos() is False
+
+
 def test_negative_caption_steers_only_with_guidance(generator: DreamerGenerator) -> None:
     def animate(guidance: float, negative: str) -> np.ndarray:
         options = SampleOptions(guidance=guidance, negative=negative)

@@ -92,6 +92,7 @@ def hub_cache(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_motion_moves_what_a_fine_tune_draws(motion: Path, tuned: Path) -> None:
     own, other = animate(motion), animate(motion, tuned)
+    assert registry.build("generator", f"dreamer:{motion}", {}, device=CPU).knows_photos()
     assert other.shape == (1, 3, 32, 32, 3)
     assert not np.array_equal(own, other)
 

@@ -302,6 +302,13 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
         """Return the words that are not in the bundle's vocabulary."""
         return unknown_words(self._tokenizer("tokenizer"), caption)
 
+    def knows_photos(self) -> bool:
+        """Whether its base was trained on pictures of any kind.
+
+        Ours: a bundle whose text encoder counts its words, as pocket's does, knows as few things.
+        """
+        return self._bundle.words("tokenizer") is None
+
     def provenance(self) -> dict[str, Any]:
         """Return the bundle's name and hash, and the defaults it brings."""
         chosen = {"steps": self._defaults.steps, "guidance": self._defaults.guidance}

@@ -22,7 +22,7 @@ from fdream.stages.conformance.subject import (
     expect_frames,
 )
 from fdream.stages.conformance.weights import expect_reloads
-from fdream.stages.interfaces import SampleOptions, TrainableGenerator
+from fdream.stages.interfaces import SampleOptions, TrainableGenerator, VideoGenerator
 
 CAPTIONS: Final = ["a red ball on a green field", "a boat on the sea"]
 PAIRS: Final = [CaptionPair(CAPTIONS[0], "moving left"), CaptionPair(CAPTIONS[1], "bouncing")]
@@ -87,12 +87,18 @@ def progress_is_reported(subject: Subject) -> None:
 
 
 def it_describes_itself(subject: Subject) -> None:
-    """``unknown_words`` lists words of the caption; ``provenance`` fits into JSON."""
+    """``unknown_words`` lists words of the caption; ``provenance`` fits into JSON.
+
+    A generator answers ``knows_photos`` with yes or no.
+    """
     words = subject.stage.unknown_words("a zorblax on a field")
     expect(
         isinstance(words, list) and set(words) <= {"a", "zorblax", "on", "field"},
         f"unknown_words returned {words!r}, expected words of the caption",
     )
+    if isinstance(subject.stage, VideoGenerator):
+        photos: object = subject.stage.knows_photos()
+        expect(isinstance(photos, bool), f"knows_photos returned {photos!r}, expected a bool")
     found = subject.stage.provenance()
     try:
         kept = json.loads(json.dumps(found)) == found
