@@ -31,9 +31,10 @@ def cache() -> None:
 
     One folder: FDREAM_CACHE, or `cache` in the settings, or the system's place for caches. What
     fdream puts there can be made or fetched again, so it may go at any time. Generating puts
-    nothing there. Training on shards keeps latents, flow and features there, for all runs; on
-    SpriteWorld it keeps them in cache/ of the run folder, and they go with that.
-    Weights from the Hugging Face Hub lie in the Hub's own cache (HF_HOME).
+    there what a single .safetensors file becomes when it is first used, and nothing else. Training
+    on shards keeps latents, flow and features there, for all runs; on SpriteWorld it keeps them in
+    cache/ of the run folder, and they go with that. Weights from the Hugging Face Hub lie in the
+    Hub's own cache (HF_HOME).
     """
 
 

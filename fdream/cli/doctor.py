@@ -58,8 +58,8 @@ def doctor(
         typer.Option(
             "--model",
             metavar="NAME",
-            help="Say whether this model fits here: a short name of `fdream models`, or what may "
-            "stand after --prior or --generator.",
+            help="Say whether this model fits here, fetching nothing: a short name of `fdream "
+            "models`, or what may stand after --prior or --generator.",
         ),
     ] = None,
     json: JsonOption = False,

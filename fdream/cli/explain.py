@@ -25,18 +25,47 @@ def explain_run(
     delivery: Delivery,
     asked: Mapping[str, Any],
     *,
+    fit: bool,
     still: StillSettings | None = None,
     clip: ClipSettings | None = None,
 ) -> None:
     """Print the stages of a command, every setting of theirs, the device and the destination.
 
+    Nothing is fetched or converted for it; a model that is not here yet is told by its error.
+
     Args:
         shop: the stages; they say what they would take by default, and none loads its networks.
         delivery: where results would go.
         asked: the command's own facts by name.
+        fit: whether the stages would be fitted into the memory there is.
         still: settings of the prior, where the command has one.
         clip: settings of the generator, likewise.
     """
+    from fdream.core.asking import asking
+
+    with asking():
+        if fit:
+            from fdream.pipelines.fitting import fit_workshop
+
+            fit_workshop(shop, still=still, clip=clip)
+        facts, defaults = _facts(shop, delivery, asked, still, clip)
+    if delivery.as_json:
+        render.as_json(facts)
+    else:
+        rows = [
+            [key, f"{text} (default)" if key in defaults else text] for key, text in _rows(facts)
+        ]
+        render.table(["what", "how"], rows)
+
+
+def _facts(
+    shop: Workshop,
+    delivery: Delivery,
+    asked: Mapping[str, Any],
+    still: StillSettings | None,
+    clip: ClipSettings | None,
+) -> tuple[dict[str, Any], set[str]]:
+    """Return what there is to say, and which of it nobody asked for."""
     from fdream.core.captions import CaptionPair
     from fdream.pipelines.generation import recipe
     from fdream.pipelines.results import Sample
@@ -59,13 +88,7 @@ def explain_run(
         **delivery.encoding.record(),
         "metadata": delivery.metadata,
     }
-    if delivery.as_json:
-        render.as_json(facts)
-    else:
-        rows = [
-            [key, f"{text} (default)" if key in defaults else text] for key, text in _rows(facts)
-        ]
-        render.table(["what", "how"], rows)
+    return facts, defaults
 
 
 def _stage(shop: Workshop, role: str) -> dict[str, Any]:

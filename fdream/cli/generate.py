@@ -71,10 +71,10 @@ def t2i(
     source = prompt_source(prompt, listed, "t2i")
     shop = machine.workshop(ctx, StageChoices(prior=prior, splitter=splitter))
     shop.check("prior", "splitter", scheduler=sampling.scheduler)
-    _fit(fit, shop, still=still)
     if out.explain:
-        explain_run(shop, delivery, _asked("t2i", source, prompt, repeat), still=still)
+        explain_run(shop, delivery, _asked("t2i", source, prompt, repeat), fit=fit, still=still)
         return
+    _fit(fit, shop, still=still)
     jobs = prompt_jobs(source, repeat, shop, still=still)
     produce(jobs, delivery, shop.reporter, resume=out.resume)
 
@@ -112,15 +112,15 @@ def i2v(
     files = image_files(image)
     shop = machine.workshop(ctx, StageChoices(generator=generator, splitter=splitter))
     shop.check("generator", "splitter", scheduler=sampling.scheduler)
-    _fit(fit, shop, clip=clip)
     if out.explain:
         asked = {
             "command": "i2v",
             "image": [PLACE if file == STDIN else file for file in files],
             "motion": happens,
         }
-        explain_run(shop, delivery, {**asked, **_repeated(repeat)}, clip=clip)
+        explain_run(shop, delivery, {**asked, **_repeated(repeat)}, fit=fit, clip=clip)
         return
+    _fit(fit, shop, clip=clip)
     jobs = image_jobs(files, repeat, shop, clip=clip, motion=happens)
     produce(jobs, delivery, shop.reporter, resume=out.resume)
 
@@ -167,11 +167,11 @@ def t2v(
     choices = StageChoices(prior=prior, generator=generator, splitter=splitter)
     shop = machine.workshop(ctx, choices)
     shop.check("prior", "generator", "splitter", scheduler=sampling.scheduler)
-    _fit(fit, shop, still=still, clip=clip)
     if out.explain:
         asked = {**_asked("t2v", source, prompt, repeat), "motion": happens}
-        explain_run(shop, delivery, asked, still=still, clip=clip)
+        explain_run(shop, delivery, asked, fit=fit, still=still, clip=clip)
         return
+    _fit(fit, shop, still=still, clip=clip)
     jobs = prompt_jobs(source, repeat, shop, still=still, clip=clip, motion=happens)
     produce(jobs, delivery, shop.reporter, resume=out.resume)
 

@@ -37,8 +37,8 @@ def models(
     """List the bundles of weights on this machine, or tell all about one, its words included.
 
     Looked at: those inside fdream, models/ in the cache, ./runs, and what --in names. Nothing is
-    loaded. Memory is that of the weights in float32, as they are on a CPU; half precision takes
-    half of it, and work space that grows with the picture comes on top.
+    loaded or fetched. Memory is that of the weights in float32, as they are on a CPU; half
+    precision takes half of it, and work space that grows with the picture comes on top.
 
     After them come models of other people that have a short name; their memory is that in half
     precision. `fdream doctor --model NAME` says whether one fits here.
@@ -49,6 +49,7 @@ def models(
       fdream models pocket
       fdream models --in /data/bundles --json
     """
+    from fdream.core.asking import asking
     from fdream.core.settings import load_settings
     from fdream.models.bundle_survey import find_bundles
     from fdream.stages.builtin.known_models import MODELS
@@ -56,7 +57,8 @@ def models(
     if name is not None:
         if folders:
             raise UsageError("--in adds to the list; leave it out to ask about one bundle.")
-        facts = _all_about(name)
+        with asking():
+            facts = _all_about(name)
         if json:
             render.as_json(facts)
         else:
@@ -66,7 +68,8 @@ def models(
         if not folder.is_dir():
             raise UsageError(f"--in {folder}: no such folder.")
     everything = find_bundles(load_settings().settings.cache, folders or [])
-    summaries = [_summary(found) for found in everything]
+    with asking():
+        summaries = [_summary(found) for found in everything]
     summaries += [_known_summary(model) for model in MODELS]
     if json:
         render.as_json(summaries)

@@ -62,7 +62,10 @@ class OutputOptions:
         typer.Option("--no-metadata", help="Leave the record of how it was made out of files."),
     ] = False
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say what would be done, and by what; make nothing.")
+        bool,
+        typer.Option(
+            "--explain", help="Say what would be done, and by what; make and fetch nothing."
+        ),
     ] = False
 
     def delivery(self, *, moving: bool, loop: int | None = None) -> Delivery:

@@ -36,7 +36,8 @@ FitOption = Annotated[
     typer.Option(
         "--fit",
         help="Choose number format, offload and tiles so that it fits into the memory that is "
-        "free, and say what was chosen.",
+        "free, and say what was chosen. A model that is not here is fetched first; `fdream doctor "
+        "--model` answers without.",
     ),
 ]
 SeedOption = Annotated[

@@ -46,7 +46,8 @@ def train(
         typer.Option(
             "--dry-run",
             help="Check recipe, stages, weights, shards, disk and memory, print the whole recipe, "
-            "and stop. The device is not touched, and nothing is written.",
+            "and stop. The device is not touched, and nothing is fetched, converted or written, "
+            "but for an index of the shards in the cache.",
         ),
     ] = False,
     plan: Annotated[

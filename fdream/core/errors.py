@@ -8,6 +8,7 @@ FdreamError
 |-- StageError          3   a stage cannot be found, built or used
 |   |-- PluginError         the distribution that declares it is at fault
 |   `-- WeightsError        a bundle or checkpoint is missing, damaged or unfit
+|       `-- UnconvertedError    one is whole, and not yet in the form that is read
 |-- DataError           4   input data
 |-- DeviceError         5   the device, or its memory
 `-- OutputError         6   a result cannot be written
@@ -64,6 +65,10 @@ class PluginError(StageError):
 
 class WeightsError(StageError):
     """Weights are missing, damaged, or made for another model."""
+
+
+class UnconvertedError(WeightsError):
+    """A question met a checkpoint that a run would first convert."""
 
 
 class DataError(FdreamError):

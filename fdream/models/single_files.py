@@ -2,7 +2,8 @@
 
 ``FILE.safetensors`` may stand wherever a pipeline's folder may. Such a file holds weights and
 nothing else: configurations and tokenizers are those of its family's first model on the Hub, a
-few megabytes, and what its network predicts is told by its header, its family, or the user.
+few megabytes, fetched where they are not in the Hub's cache; and what its network predicts is told
+by its header, its family, or the user. A question (``core.asking``) neither fetches nor converts.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from uuid import uuid4
 
 from safetensors import SafetensorError, safe_open
 
+from fdream.core.asking import is_asked
 from fdream.core.cache import cache_folder
-from fdream.core.errors import WeightsError
+from fdream.core.errors import UnconvertedError, WeightsError
+from fdream.core.paths import cache_root
 
 Prediction = Literal["epsilon", "v_prediction"]
 KIND: Final = "pipelines"
@@ -73,13 +76,16 @@ def is_single_file(name: str) -> bool:
 def pipeline_folder(name: str) -> Path:
     """Return the folder in diffusers form of a single file; made once, then kept in the cache.
 
+    Making it fetches the configuration of the file's family, about 3 MB, if it is not here.
+
     Args:
         name: ``FILE.safetensors``, or ``FILE.safetensors:v_prediction`` to say what its network
             predicts.
 
     Raises:
+        UnconvertedError: it is not made yet, and this is a question.
         WeightsError: it is damaged, of another family, or needs to be told what it predicts, or
-            its family's configuration is not on this machine.
+            its family's configuration is not on this machine and not to be had.
     """
     parted = _parted(name)
     assert parted is not None, name
@@ -92,10 +98,31 @@ def pipeline_folder(name: str) -> Path:
             f"{file}: {family.title} predicts epsilon or v_prediction, and this file does not say "
             f"which; write {file}:v_prediction if it was made for 768 pixels, else {file}:epsilon."
         )
-    target = cache_folder(KIND) / f"{file.stem}-{held.identity(predicts)}"
+    name = f"{file.stem}-{held.identity(predicts)}"
+    if is_asked():
+        target = cache_root() / KIND / name
+        if not target.is_dir():
+            raise _unconverted(file, family)
+        return target
+    target = cache_folder(KIND) / name
     if not target.is_dir():
         _convert(file, family, predicts, held.dtype, target)
     return target
+
+
+def _unconverted(file: Path, family: _Family) -> WeightsError:
+    """Say what a run would do with a file, or why it could not."""
+    from huggingface_hub import constants
+
+    fetched = ""
+    if _kept_configuration(family) is None:
+        if constants.HF_HUB_OFFLINE:
+            return _without_configuration(file, family, "HF_HUB_OFFLINE is set")
+        fetched = f", and fetches the configuration of {family.title} (about 3 MB)"
+    return UnconvertedError(
+        f"{file}: the first run brings it into diffusers' form (about "
+        f"{file.stat().st_size / 1e9:.1f} GB in the cache){fetched}."
+    )
 
 
 def _convert(file: Path, family: _Family, predicts: Prediction, dtype: str, target: Path) -> None:
@@ -121,24 +148,40 @@ def _convert(file: Path, family: _Family, predicts: Prediction, dtype: str, targ
 
 def _configuration(file: Path, family: _Family) -> Path:
     """Return the folder of the family's configuration: from the Hub's cache, else fetched."""
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    reason = ""
-    for offline in (True, False):
-        try:
-            return Path(
-                snapshot_download(
-                    family.repository,
-                    allow_patterns=list(_CONFIGURATION),
-                    local_files_only=offline,
-                )
-            )
-        except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-            reason = str(error).partition("\n")[0][:120] or type(error).__name__
+    kept = _kept_configuration(family)
+    if kept is not None:
+        return kept
+    try:
+        return _from_hub(family, fetch=True)
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = str(error).partition("\n")[0][:120] or type(error).__name__
     reason = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else reason
+    raise _without_configuration(file, family, reason)
+
+
+def _kept_configuration(family: _Family) -> Path | None:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return _from_hub(family, fetch=False)
+    except (LocalEntryNotFoundError, OSError):
+        return None
+
+
+def _from_hub(family: _Family, *, fetch: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = list(_CONFIGURATION)
+    return Path(
+        snapshot_download(family.repository, allow_patterns=patterns, local_files_only=not fetch)
+    )
+
+
+def _without_configuration(file: Path, family: _Family, reason: str) -> WeightsError:
     patterns = " ".join(f"--include '{pattern}'" for pattern in _CONFIGURATION)
-    raise WeightsError(
+    return WeightsError(
         f"{file}: holds weights alone; the configuration of {family.title} (about 3 MB) is not on "
         f"this machine and not to be had ({reason}). Where there is a network: hf download "
         f"{family.repository} {patterns}"

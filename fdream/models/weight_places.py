@@ -1,6 +1,8 @@
 """Where weights of other people's models lie: a folder, a single file, or the Hub's cache.
 
-Nothing is fetched here. What is missing is told in one line: what, how large, and how to get it.
+A model that is missing is never fetched: one line tells what, how large, and how to get it. A
+single file is brought into diffusers' form when it is first looked for, unless that is a question;
+``single_files`` tells what is written and fetched for it.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class Place:
     subfolder: str = ""
 
     def find(self) -> Path:
-        """Return where it is.
+        """Return where it is; see ``find_place``.
 
         Raises:
             WeightsError: it is not on this machine; says how to get it.
@@ -49,12 +51,13 @@ _SIZES_GB: Final = {
 
 
 def find_place(name: str) -> Path:
-    """Find a model's folder on this machine.
+    """Find a model's folder on this machine; that of a single file is made if need be.
 
     Args:
         name: a folder, a checkpoint in a single file, or ``owner/name`` on the Hub.
 
     Raises:
+        UnconvertedError: it is a single file that a question may not convert.
         WeightsError: it is not here, which says how to get it, or is a file of another kind.
     """
     if is_single_file(name):

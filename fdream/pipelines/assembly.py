@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 
-from fdream.core.errors import WeightsError
+from fdream.core.errors import UnconvertedError, WeightsError
 from fdream.core.recipe import Recipe, StageChoice
 from fdream.models.bundle import Bundle
 from fdream.models.foreign_base import ForeignBase, is_pipeline
@@ -73,6 +73,7 @@ def open_base(recipe: Recipe) -> Bundle:
     """Open what a recipe starts from: a bundle, a run, or a pipeline in diffusers form.
 
     Raises:
+        UnconvertedError: it is a single file that a question may not convert.
         WeightsError: it is not here, or is none of these; says what to do.
     """
     init_from = recipe.train.init_from
@@ -80,6 +81,8 @@ def open_base(recipe: Recipe) -> Bundle:
     foreign = foreign_base(recipe)
     try:
         return open_bundle(init_from) if foreign is None else foreign.open()
+    except UnconvertedError:
+        raise
     except WeightsError as error:
         if foreign is not None:
             raise WeightsError(f"train.init_from: {error}") from error

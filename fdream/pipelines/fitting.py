@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from fdream.core.errors import DeviceError, StageError, WeightsError
+from fdream.core.asking import asking
+from fdream.core.errors import DeviceError, StageError, UnconvertedError, WeightsError
 from fdream.core.fit import Demand, Fit, fit
 from fdream.stages import registry
 
@@ -25,7 +26,7 @@ class Answer:
 
     Attributes:
         stage: ``KIND/NAME:ARG``, as it is chosen.
-        fits: None where it does not say what it needs.
+        fits: None where it does not say what it needs, or cannot be known yet.
         detail: with which choices, or why not.
     """
 
@@ -38,6 +39,9 @@ def fit_workshop(
     shop: Workshop, *, still: StillSettings | None = None, clip: ClipSettings | None = None
 ) -> Fit | None:
     """Choose number format, offload and tiling for a run, and tell the user.
+
+    A run follows, so what is not on this machine is fetched for it already, unless it is asked for
+    within ``core.asking``.
 
     Args:
         shop: the stages; none has loaded its networks. Its device is replaced.
@@ -76,6 +80,9 @@ def fit_workshop(
 def ask_model(name: str, device: DeviceManager) -> Iterator[Answer]:
     """Answer beforehand whether a model fits, at its own size and length.
 
+    Nothing is fetched or converted for it. Of a model with a short name that is not here the
+    weights alone are told; what a single file needs is not known before it is converted.
+
     Args:
         name: a short name of ``fdream models``, or what may stand after --prior or --generator.
         device: where it would work.
@@ -108,7 +115,10 @@ def _answer(role: Role, written: str, device: DeviceManager) -> Answer:
     stage = f"{role}/{written}"
     remark = ""
     try:
-        demand = _demand(role, written, device)
+        with asking():
+            demand = _demand(role, written, device)
+    except UnconvertedError as error:
+        return Answer(stage, None, f"{error} How much memory it needs is known then.")
     except WeightsError:
         found = known(registry.split_argument(written)[1] or "")
         if found is None:
@@ -134,6 +144,7 @@ def _demand(role: Role, written: str, device: DeviceManager) -> Demand | None:
 def _role_of(model: str) -> Role:
     """Tell whether a pipeline of diffusers draws or animates, without loading it."""
     from fdream.core.device import DeviceManager
+    from fdream.models.single_files import is_single_file
     from fdream.stages.builtin.known_models import known
     from fdream.stages.builtin.pipeline_families import FAMILIES
     from fdream.stages.builtin.ready_pipelines import ReadyPipeline
@@ -141,5 +152,8 @@ def _role_of(model: str) -> Role:
     found = known(model)
     if found is not None:
         return found.kind
+    if is_single_file(model):
+        return "prior"
     ready = ReadyPipeline(model, device=DeviceManager.choose("cpu"))
-    return "generator" if ready.class_name in FAMILIES else "prior"
+    with asking():
+        return "generator" if ready.class_name in FAMILIES else "prior"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fdream.core import host_memory
-from fdream.core.errors import DeviceError, FdreamError, OutputError
+from fdream.core.asking import asking
+from fdream.core.errors import DeviceError, FdreamError, OutputError, UnconvertedError
 from fdream.core.paths import cache_root
 from fdream.core.recipe import Recipe
 from fdream.core.recipe_io import LoadedRecipe
@@ -44,7 +45,11 @@ class Finding:
 
 
 class Rehearsal:
-    """Looks at stages, weights, data, run folder, disk and memory; nothing is loaded or written.
+    """Looks at stages, weights, data, run folder, disk and memory; nothing is loaded.
+
+    Nothing is fetched, converted or written either, but for the index of the shards: it is kept in
+    the cache, for reading every clip takes long and the run needs it too. What depends on a single
+    file that is not converted yet cannot be known, and that is told.
 
     Args:
         loaded: the recipe, of the right shape.
@@ -83,7 +88,8 @@ class Rehearsal:
     @staticmethod
     def _look(subject: str, look: Callable[[], str]) -> Finding:
         try:
-            return Finding(subject, look())
+            with asking():
+                return Finding(subject, look())
         except FdreamError as error:
             return Finding(subject, "", error)
 
@@ -93,9 +99,12 @@ class Rehearsal:
         return f"generator {chosen.generator.use}, supervisor {chosen.supervisor.use}"
 
     def _weights(self) -> str:
-        base = open_base(self._recipe)
-        for name in base.component_names:
-            base.check(name)
+        try:
+            base = open_base(self._recipe)
+            for name in base.component_names:
+                base.check(name)
+        except UnconvertedError as error:
+            return f"{error} What learns, and the disk and memory it takes, are known then."
         self._base = base
         return f"{self._recipe.train.init_from}, {base.bytes_on_disk / _GB:.2f} GB on this machine"
 

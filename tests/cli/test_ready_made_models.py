@@ -153,6 +153,33 @@ def test_doctor_answers_beforehand_whether_a_model_fits(
     assert "neither a short name" in capsys.readouterr().err
 
 
+def test_a_question_fetches_no_model(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetches: list[bool] = []
+
+    def download(name: str, *, local_files_only: bool, **rest: object) -> str:
+        fetches.append(not local_files_only)
+        raise OSError("not in the cache")
+
+    monkeypatch.setattr("diffusers.DiffusionPipeline.download", download)
+    monkeypatch.setattr(host_memory, "free_bytes", lambda: 80 * 10**9)
+    assert run(["doctor", "--model", "sdxl", "--json"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["detail"].startswith("not here, 6.9 GB to fetch; of its weights alone: fits")
+    for words in (
+        ["doctor", "--model", "diffusers:me/mine"],
+        ["t2i", "a corgi", "--prior", "diffusers:me/mine", "--explain"],
+    ):
+        assert run(words) == 3
+        assert "me/mine: not on this machine, and nothing is fetched" in capsys.readouterr().err
+    assert fetches
+    assert not any(fetches)
+    # A run does fetch.
+    assert run(["t2i", "a corgi", "--prior", "diffusers:me/mine", "-o", "a.png"]) == 3
+    assert fetches[-1]
+
+
 def test_short_names_are_listed_with_what_to_know(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", "--json"]) == 0
     rows = {row["bundle"]: row for row in json.loads(capsys.readouterr().out)}

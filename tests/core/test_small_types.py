@@ -60,7 +60,8 @@ def test_other_sizes_are_refused(text: str) -> None:
 def test_exit_codes_are_those_of_the_manual() -> None:
     codes = {
         "CheckFailed": 1, "UsageError": 2, "RecipeError": 2, "SettingsError": 2, "StageError": 3,
-        "PluginError": 3, "WeightsError": 3, "DataError": 4, "DeviceError": 5, "OutputError": 6,
+        "PluginError": 3, "WeightsError": 3, "UnconvertedError": 3, "DataError": 4,
+        "DeviceError": 5, "OutputError": 6,
     }  # fmt: skip
     ours = {
         name: cls.exit_code

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,10 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
+from fdream.core.asking import asking
 from fdream.core.captions import CaptionPair
 from fdream.core.device import DeviceManager
-from fdream.core.errors import WeightsError
+from fdream.core.errors import UnconvertedError, WeightsError
 from fdream.models.bundle import Bundle
 from fdream.models.foreign_base import ForeignBase
 from fdream.models.motion_modules import MotionModules
@@ -136,6 +139,8 @@ def test_a_single_file_is_the_pipeline_it_was_made_of(
     kept = pipeline_folder(str(file))
     assert kept == pipeline_folder(str(file))
     assert kept.parent.name == "pipelines"
+    with asking():  # what is there is there for a question as well
+        assert pipeline_folder(str(file)) == kept
     # And as the base of a new training.
     assert ForeignBase(str(file)).open().load("unet") is not None
     # And as what draws the first frame.
@@ -191,6 +196,63 @@ def test_without_the_family_s_configuration_it_says_what_to_fetch(
     with pytest.raises(WeightsError, match="hf download stable-diffusion-v1-5") as caught:
         pipeline_folder(str(file))
     assert "\n" not in str(caught.value)
+
+
+def test_a_question_neither_fetches_nor_converts_a_file(
+    motion: Path,
+    tuned: Path,
+    foreign: Make,
+    tmp_path: Path,
+    own_home: Path,
+    hub_cache: None,
+    sd15_in_cache: str,
+    fdream: Callable[..., Any],
+) -> None:
+    file = tmp_path / "realistic.safetensors"
+    write_single_file(StableDiffusionPipeline.from_pretrained(tuned), file)
+    told = f"{file}: the first run brings it into diffusers' form"
+    made = foreign("sd15")
+    parts = (f"image_encoder={made.clip}", f"motion_text_encoder={made.t5}")
+    sets = [word for part in parts for word in ("-s", f"objective.{part}")]
+
+    dry = fdream("train", "lora-folder", "--dry-run", "--json", "--init-from", str(file), *sets)
+    found = {one["subject"]: one for one in json.loads(dry.out)["findings"]}
+    assert found["weights"]["ok"], found
+    assert found["weights"]["told"].startswith(told)
+    assert not {"trained", "disk", "memory"} & set(found)
+
+    asked = fdream("doctor", "--model", f"diffusers:{file}", "--json")
+    (answer,) = json.loads(asked.out)
+    assert (asked.code, answer["status"]) == (0, "note")
+    assert answer["detail"].startswith(told)
+
+    standing = tmp_path / "standing"  # motion that was trained on the file
+    shutil.copytree(motion, standing)
+    index = standing / "model_index.json"
+    index.write_text(index.read_text().replace(str(made.base), str(file)))
+    for words in (
+        ("t2i", "a corgi", "--prior", f"diffusers:{file}", "--fit", "--explain"),
+        ("i2v", "x.png", "--generator", f"dreamer:{motion}@{file}", "--explain"),
+        ("models", str(standing)),
+    ):
+        ran = fdream(*words)
+        assert (ran.code, ran.out) == (3, "")
+        assert told in ran.err
+    assert not (own_home / "cache").exists()
+
+
+def test_a_question_says_what_would_be_fetched_or_could_not(
+    tuned: Path, tmp_path: Path, hub_cache: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "realistic.safetensors"
+    write_single_file(StableDiffusionPipeline.from_pretrained(tuned), file)
+    with asking(), pytest.raises(WeightsError, match="HF_HUB_OFFLINE is set") as caught:
+        pipeline_folder(str(file))
+    assert not isinstance(caught.value, UnconvertedError)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    fetched = "and fetches the configuration of Stable Diffusion 1.x"
+    with asking(), pytest.raises(UnconvertedError, match=fetched):
+        pipeline_folder(str(file))
 
 
 def test_bundle_and_base_are_parted_at_the_last_sign(tmp_path: Path) -> None:

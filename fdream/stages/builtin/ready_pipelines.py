@@ -1,7 +1,8 @@
 """Ready-made pipelines of diffusers: found, opened without trusting them, and put on the device.
 
 Only safetensors are read and no code that lies beside weights is run. What lies in the local cache
-of the Hub is used as it is; what does not is fetched once, unless ``HF_HUB_OFFLINE`` says no.
+of the Hub is used as it is; what does not is fetched once, unless ``HF_HUB_OFFLINE`` says no or it
+is for the answer to a question.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import diffusers
 import numpy as np
 import torch
 from diffusers.utils.logging import disable_progress_bar
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+from fdream.core.asking import is_asked
 from fdream.core.errors import StageError, WeightsError
 from fdream.models.memory_demand import WeightCount, demand_of
 from fdream.models.single_files import is_single_file, pipeline_folder
@@ -128,10 +130,11 @@ class ReadyPipeline:
 
     @cached_property
     def folder(self) -> Path:
-        """Where its files are; fetched once if they are not here.
+        """Where its files are; fetched, or converted, once if they are not here.
 
         Raises:
-            WeightsError: there is no such folder or repository, or it cannot be fetched.
+            WeightsError: there is no such folder or repository, or it cannot be fetched, or a
+                question may not fetch or convert it.
         """
         if is_single_file(self._source):
             return pipeline_folder(self._source)
@@ -140,25 +143,29 @@ class ReadyPipeline:
             return path
         if path.is_absolute() or self._source.startswith((".", "~")):
             raise WeightsError(f"{self._source}: no such folder; give one in diffusers form.")
-        for offline in (True, False):
+        attempts = (True,) if is_asked() else (True, False)
+        for offline in attempts:
             try:
                 return Path(
                     diffusers.DiffusionPipeline.download(
                         self._source, local_files_only=offline, use_safetensors=True
                     )
                 )
-            except (LocalEntryNotFoundError, FileNotFoundError) as error:
-                if not offline:
+            except (HfHubHTTPError, *_REFUSED) as error:
+                if offline == attempts[-1] or isinstance(error, HFValidationError):
                     raise self._not_here(error) from error
-            except (HfHubHTTPError, HFValidationError, *_REFUSED) as error:
-                if not offline or isinstance(error, HFValidationError):
-                    raise self._not_here(error) from error
-        raise AssertionError("the second attempt returns or raises")
+        raise AssertionError("the last attempt returns or raises")
 
     def _not_here(self, error: BaseException) -> WeightsError:
         entry = known(self._source)
         size = f" ({entry.size_gb:g} GB)" if entry else ""
-        why = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else _first_line(error)
+        switched_off = bool(os.environ.get("HF_HUB_OFFLINE"))
+        if is_asked() and not switched_off and not isinstance(error, HFValidationError):
+            return WeightsError(
+                f"{self._source}: not on this machine{size}, and nothing is fetched for an answer; "
+                f"a run fetches it from the Hub, as does `hf download {self._source}`."
+            )
+        why = "HF_HUB_OFFLINE is set" if switched_off else _first_line(error)
         return WeightsError(
             f"{self._source}: not on this machine and not to be had ({why}); fetch it{size} where "
             f"there is a network with `hf download {self._source}`, or name a folder."
