@@ -8,12 +8,14 @@ then means the same training on one GPU and on four.
 from __future__ import annotations
 
 import os
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -31,8 +33,11 @@ from fdream.training.objective import Share
 if TYPE_CHECKING:
     from fdream.core.device import DeviceManager
 
+ItemT = TypeVar("ItemT")
+
 # One process may encode a data set for hours while the others wait for it.
 _PATIENCE = timedelta(hours=24)
+_LOST = re.compile(r"Connection (closed|reset) by peer")
 _SPREAD = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
@@ -168,13 +173,30 @@ class Engine:
         """Make the main process' number everybody's, once ``agree`` has averaged it."""
         return value * self.share.count if self.is_main else 0.0
 
-    def gathered(self, items: list[str]) -> list[str]:
-        """Return the items of all processes; they all have to ask."""
+    def gathered(self, items: list[ItemT]) -> list[ItemT]:
+        """Return the items of all processes, the same list in each; they all have to ask."""
         if self.share.count == 1:
             return items
         found: list[Any] = [None] * self.share.count
         torch.distributed.all_gather_object(found, items)
         return [item for part in found for item in part]
+
+    @contextmanager
+    def siblings(self) -> Iterator[None]:
+        """Say what it means when another process is gone while this one waits for it.
+
+        Raises:
+            DeviceError: another process has ended.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.share.count == 1 or not _LOST.search(str(error)):
+                raise
+            raise DeviceError(
+                "another process of this run has ended, and none can go on without it; what that "
+                "one said is the reason."
+            ) from error
 
     def wait(self) -> None:
         """Wait for all processes."""

@@ -144,6 +144,7 @@ class TrainingLoop:
             prepared = time.monotonic() - started
             with (
                 self.device.guard(),
+                engine.siblings(),
                 self.device.deterministic(self.table.deterministic),
                 self._open(engine) as session,
             ):

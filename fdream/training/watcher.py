@@ -98,10 +98,12 @@ class Watcher:
 
     def _note_troubles(self) -> dict[str, float]:
         """Write down clips that could not be read, each once, and say how many there are."""
-        for name, reason in self._objective.troubles().items():
-            if name not in self._quarantined and self._engine.is_main:
+        # Without the store each process reads its own share of the clips.
+        for name, reason in self._engine.gathered(list(self._objective.troubles().items())):
+            if name not in self._quarantined:
                 self._quarantined.add(name)
-                self._folder.quarantine_clip(name, reason, self._progress.step)
+                if self._engine.is_main:
+                    self._folder.quarantine_clip(name, reason, self._progress.step)
         return {"quarantined": float(len(self._quarantined))} if self._quarantined else {}
 
     def _log(self, figures: Mapping[str, float]) -> dict[str, float]:

@@ -1,7 +1,8 @@
-"""Tiny random models in the true format of the large ones: pipelines of diffusers, CLIP and T5."""
+"""Tiny random models in the true format of the large ones, and small recipes on small shards."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,38 @@ CLIP = {
     "num_attention_heads": 2,
     "num_hidden_layers": 2,
     "projection_dim": 16,
+}
+
+SMALL_MOTION = {
+    "image_tokens": "2",
+    "adapter_depth": "1",
+    "head_width": "8",
+    "level_width": "16",
+    "pixel_stem_channels": "[4, 4, 4, 4]",
+}
+QUICK = {
+    "run.device": "cpu",
+    "data.validation": "1",
+    "data.workers": "0",
+    "data.options.sizes": '["32x32"]',
+    "data.options.frames": "[4]",
+    "data.options.stride": "[1, 2]",
+    "train.batch_size": "2",
+    "train.accumulate": "1",
+    "train.steps": "2",
+    "train.warmup_steps": "1",
+    "train.log_every": "1",
+    "train.probe_every": "2",
+    "train.gradient_checkpointing": "false",
+    "objective.sheet_steps": "1",
+    "objective.sheet_clips": "1",
+    **{f"objective.motion.{key}": value for key, value in SMALL_MOTION.items()},
+}
+FAMILIES = {
+    "webvid": "sd21",
+    "webvid-sdxl": "sdxl",
+    "finetune-folder": "sd21",
+    "lora-folder": "sd21",
 }
 
 
@@ -253,3 +286,24 @@ def sprite_frames() -> Callable[..., Any]:
         return world.clip(seed).frames
 
     return render
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory, write_shard, clip_file, sprite_frames) -> Path:
+    """Four clips, and one that is no video."""
+    clips = [clip_file(f"c{k}", sprite_frames(k)) for k in range(4)]
+    bad = clip_file("bad", sprite_frames(9), data=b"no video", noted=False)
+    return write_shard(tmp_path_factory.mktemp("recipes") / "0.tar", [*clips, bad]).parent
+
+
+@pytest.fixture
+def sets(foreign: Callable[[str], Foreign], shards: Path) -> Callable[..., list[str]]:
+    """What makes a recipe small enough for a test."""
+
+    def make(name: str, **more: Any) -> list[str]:
+        keys = {**foreign(FAMILIES[name]).keys, "data.options.shards": str(shards)}
+        keys = {key: json.dumps(value) for key, value in keys.items()}
+        changes = {**keys, **QUICK, **more}
+        return [word for key, value in changes.items() for word in ("-s", f"{key}={value}")]
+
+    return make
