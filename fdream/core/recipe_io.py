@@ -6,6 +6,7 @@ order given. The command line's own flags are sugar for ``--set``.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import re
@@ -31,6 +32,8 @@ from fdream.core.recipe_merge import (
 from fdream.core.toml_text import dumps
 
 _LONGEST_VALUE: Final = 60
+_CHOOSING: Final = ("use", "objective", "source")
+"""Keys whose value decides what the options of their table may be."""
 
 R = TypeVar("R", bound=AnyRecipe)
 
@@ -140,6 +143,7 @@ def load_recipe(
         recipe = model.model_validate(layers.tree)
     except ValidationError as error:
         problems += problems_in(error, model=model)
+        problems += _beside(error, layers.tree, checks, model)
         raise RecipeError(_letter(path, problems, layers.origin)) from error
     if problems:
         raise RecipeError(_letter(path, problems, layers.origin))
@@ -215,6 +219,38 @@ def _lineage(path: Path) -> list[tuple[Path, dict[str, Any]]]:
         chain.append((current, table))
         current = find_recipe(parent, current.parent) if isinstance(parent, str) else None
     return chain[::-1]
+
+
+def _beside(
+    error: ValidationError, tree: dict[str, Any], checks: Sequence[Check[Any]], model: type[Any]
+) -> list[Problem]:
+    """Look at the rest of a recipe of the wrong shape, so that all its mistakes are told at once.
+
+    Returns:
+        What ``checks`` find where the wrong keys have their defaults; nothing where a wrong key
+        would have chosen what the others are for, or where that is no recipe either.
+    """
+    places = [finding["loc"] for finding in error.errors(include_url=False)]
+    if any(not place or place[-1] in _CHOOSING for place in places):
+        return []
+    rest = copy.deepcopy(tree)
+    for place in places:
+        table: Any = rest
+        for part in place[:-1]:
+            # The parts of a list are one key's.
+            if not isinstance(table.get(part), dict):
+                break
+            table = table[part]
+        else:
+            part = place[-1]
+        table.pop(part, None)
+    try:
+        recipe = model.model_validate(rest)
+    except ValidationError:
+        return []
+    wrong = {tuple(map(str, place)) for place in places}
+    found = [problem for check in checks for problem in check(recipe)]
+    return [problem for problem in found if problem.location not in wrong]
 
 
 def _lay_default_stages(layers: Layers, model: type[AnyRecipe]) -> None:

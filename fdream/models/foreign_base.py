@@ -36,6 +36,11 @@ _ENCODERS: Final = {
     "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
 
+_FAMILIES: Final = {
+    "image_encoder": (("clip", "clip_vision_model"), "a CLIP model with an image tower"),
+    "motion_text_encoder": (("t5", "mt5"), "a T5 model"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class ForeignBase:
@@ -84,6 +89,7 @@ class ForeignBase:
         }
         for name, (place, class_name) in chosen.items():
             if place is not None:
+                _check_kind(name, place)
                 index[name] = ["elsewhere", class_name]
                 elsewhere[name] = [place, ""]
         index["fdream"] = {
@@ -93,6 +99,20 @@ class ForeignBase:
             "elsewhere": elsewhere,
         }
         return Bundle(find_place(self.base), index)
+
+
+def _check_kind(component: str, named: str) -> None:
+    """Make sure that an encoder is of the family it is loaded as.
+
+    Raises:
+        WeightsError: it is another model, or none.
+    """
+    if component not in _FAMILIES:
+        return
+    families, wanted = _FAMILIES[component]
+    family = json_object(find_place(named) / "config.json", repr(named)).get("model_type")
+    if family not in families:
+        raise WeightsError(f"{named!r}: {wanted} is wanted; this is of type {family!r}.")
 
 
 def rebased(bundle: Bundle, base: str) -> Bundle:

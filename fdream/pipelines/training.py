@@ -20,6 +20,7 @@ from fdream.core.recipe_io import LoadedRecipe, Problem, problems_in, read_toml
 from fdream.pipelines.assembly import OBJECTIVES, SOURCES, build_objective
 from fdream.training.checkpoints import complete
 from fdream.training.loop import TrainingLoop
+from fdream.training.objectives.video_options import VideoOptions
 from fdream.training.report import write_report
 from fdream.training.run_folder import RunFolder
 
@@ -51,10 +52,26 @@ def check_recipe(recipe: Recipe) -> Iterable[Problem]:
             "only dreamer is trained so far (pocket is dreamer with the packaged bundle)",
             generator,
         )
+    if recipe.train.objective == "video":
+        yield from _idle_stills(recipe)
     if recipe.train.objective != "autoencoder" and recipe.train.init_from is None:
         yield Problem(
             ("train", "init_from"),
             f"objective {recipe.train.objective!r} starts from a bundle; give its folder",
+        )
+
+
+def _idle_stills(recipe: Recipe) -> Iterable[Problem]:
+    try:
+        options = VideoOptions.model_validate(recipe.objective)
+    except ValidationError:
+        return  # which is told already
+    if options.image_share and not options.teaches_space:
+        yield Problem(
+            ("objective", "image_share"),
+            "single frames teach the spatial network, and that is frozen; say objective.spatial = "
+            '"lora" or "full", or leave image_share out.',
+            options.image_share,
         )
 
 

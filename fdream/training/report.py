@@ -127,9 +127,9 @@ def charts(rows: Sequence[Row]) -> list[Chart]:
     found = []
     for title, names in _CHARTS:
         series = {name: [(r["step"], r[name]) for r in rows if name in r] for name in names}
-        series = {name: points for name, points in series.items() if points}
-        if series:
-            found.append(_chart(title, series))
+        shown = {n: points for n, points in series.items() if any(map(_is_finite, points))}
+        if shown:
+            found.append(_chart(title, shown))
     return found
 
 
@@ -150,11 +150,12 @@ def pace(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def _chart(title: str, series: Mapping[str, list[tuple[float, float]]]) -> Chart:
-    finite = [y for points in series.values() for _, y in points if math.isfinite(y)] or [0.0]
+    finite = [y for points in series.values() for _, y in filter(_is_finite, points)]
     low, high = min(finite), max(finite)
     last = max(points[-1][0] for points in series.values())
     if low == high:  # a level line belongs into the middle
-        low, high = low - 0.5, high + 0.5
+        margin = max(0.5, abs(low) / 2)  # of a huge number one half is nothing
+        low, high = low - margin, high + margin
     span = high - low
 
     def drawn(points: list[tuple[float, float]]) -> str:
@@ -170,11 +171,15 @@ def _chart(title: str, series: Mapping[str, list[tuple[float, float]]]) -> Chart
     return Chart(title, curves, f"{min(finite):.4g}", f"{max(finite):.4g}", int(last))
 
 
+def _is_finite(point: tuple[float, float]) -> bool:
+    return math.isfinite(point[1])
+
+
 def _thinned(points: list[tuple[float, float]]) -> Iterable[tuple[float, float]]:
     """Average neighbours until so many points are left as can be seen."""
     size = -(-len(points) // _POINTS)
     for first in range(0, len(points), size):
-        part = [point for point in points[first : first + size] if math.isfinite(point[1])]
+        part = list(filter(_is_finite, points[first : first + size]))
         if part:
             yield part[-1][0], sum(y for _, y in part) / len(part)
 

@@ -221,6 +221,26 @@ def test_later_checks_are_reported_together_with_their_layers(recipes: Path) -> 
     assert "data.source = 'spriteworld' (from default): does not fit." in message
 
 
+def test_a_wrong_shape_hides_nothing_of_what_later_checks_find(recipes: Path) -> None:
+    def check(recipe: Recipe) -> Iterable[Problem]:
+        if recipe.train.objective == "video":
+            yield Problem(("objective", "cilps"), "no such key.", recipe.objective.get("cilps"))
+        yield Problem(("train", "lr"), "is wrong where it is the default.", recipe.train.lr)
+
+    write(recipes / "mine.toml", "[objective]\ncilps = 4\n[train]\nbetas = [0.9, true]\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("mine", ["train.lr=fast", "train.objective=video"], checks=[check])
+    told = str(caught.value)
+    assert told.startswith("recipe recipes/mine.toml: 3 problems\n")
+    assert "train.betas.1 = True (from recipes/mine.toml)" in told
+    assert "train.lr = 'fast' (from --set train.lr=fast)" in told
+    assert "objective.cilps = 4 (from recipes/mine.toml): no such key." in told
+    # Nobody can say what the options of an objective may be that there is not.
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("mine", ["train.objective=vidio"], checks=[check])
+    assert "objective.cilps" not in str(caught.value)
+
+
 # What is written
 
 

@@ -58,6 +58,30 @@ def test_every_problem_of_a_recipe_is_told_before_anything_is_made(fdream, in_tm
     assert not list(in_tmp.iterdir())
 
 
+def test_three_mistakes_are_three_lines_with_place_value_rule_and_layer(
+    fdream, in_tmp: Path
+) -> None:
+    (in_tmp / "mine.toml").write_text(
+        'extends = "webvid"\n[objective]\nimage_share = 0.5\n[train]\nlr = "fast"\n'
+    )
+    wrong = fdream("train", "mine.toml", "-s", "data.options.strid=[1, 2]")
+    assert wrong.code == 2
+    place, *problems = wrong.err.splitlines()
+    assert place == "fdream: error: recipe mine.toml: 3 problems"
+    for line, place, rule in zip(
+        problems,
+        (
+            "train.lr = 'fast' (from mine.toml): ",
+            "data.options.strid = [1, 2] (from --set data.options.strid=[1, 2]): ",
+            "objective.image_share = 0.5 (from mine.toml): ",
+        ),
+        ("a valid number", "no such key", 'objective.spatial = "lora"'),
+        strict=True,
+    ):
+        assert line.strip().startswith(place)
+        assert rule in line
+
+
 def test_a_generator_that_is_not_trained_is_refused_not_ignored(fdream, in_tmp: Path) -> None:
     wrong = fdream("train", "pocket/video", "-s", "stages.generator.use=other", "--dry-run")
     assert wrong.code == 2

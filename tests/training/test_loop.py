@@ -176,13 +176,14 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
         loop(tmp_path, objective=tiny_autoencoder(width=32)).run()
 
 
-def test_an_infinite_loss_stops_before_it_is_saved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_loss_that_is_not_finite_stops_before_it_is_saved(tmp_path: Path, value: float) -> None:
     objective = tiny_autoencoder()
     original = objective.loss
 
     def explode(batch: StillBatch) -> object:
         loss, figures = original(batch)
-        return (loss * float("inf") if "still 17" in batch.names else loss), figures
+        return (loss * value if "still 17" in batch.names else loss), figures
 
     objective.loss = explode  # type: ignore[method-assign, assignment]
     with pytest.raises(FdreamError, match=r"still 16, still 17, .*train\.lr"):

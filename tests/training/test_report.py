@@ -69,6 +69,15 @@ def test_a_long_curve_is_thinned_and_what_is_not_finite_left_out() -> None:
     assert "nan" not in loss.points
 
 
+def test_a_run_that_went_astray_has_a_report_too(folder: RunFolder) -> None:
+    huge = charts([trained(k, 2e28) for k in (1, 2)])[0]
+    assert (huge.low, huge.high) == ("2e+28", "2e+28")
+    assert {point.split(",")[1] for point in huge.curves[0].points.split()} == {"55.0"}
+    folder.write_row(row(3, held_out_loss=float("nan"), evaluate_s=1.0))
+    assert "held_out_loss" not in [c.name for c in charts(read_rows(folder))[0].curves]
+    assert "stopped" in page(folder, "stopped")
+
+
 def test_the_page_holds_everything_and_loads_nothing(folder: RunFolder) -> None:
     folder.write_samples(3, [("a <b>corgi</b>", b"video one"), ("other", b"two")])
     folder.write_samples(2, [("a <b>corgi</b>", b"earlier")])

@@ -44,6 +44,9 @@ class VideoModel:
         device: where it computes.
         gradient_checkpointing: compute layers again in backward, to save memory.
 
+    Raises:
+        WeightsError: the bundle's motion modules were trained on another base.
+
     Attributes:
         generator: conditions, predicts and draws.
         modules: what is trained, by component name.
@@ -66,6 +69,9 @@ class VideoModel:
         )
         self.generator = DreamerGenerator.assemble(base, self.motion, device=device)
         self.network = self.generator.network
+        if base.has("motion"):
+            scaling = latent_scaling(self.generator.part("vae"))
+            self.motion.check_base(self.network.spatial, base.load("scheduler"), scaling)
         self.network.gradient_checkpointing = gradient_checkpointing
         self.modules: dict[str, nn.Module] = {"motion": self.motion}
         self._place_motion_text(options)
