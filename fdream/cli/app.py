@@ -36,6 +36,7 @@ from fdream.cli import (
     train,
 )
 from fdream.cli.params import Verbosity
+from fdream.core import telemetry
 from fdream.core.errors import (
     EXIT_BUG,
     EXIT_INTERRUPTED,
@@ -48,10 +49,8 @@ from fdream.core.errors import (
 )
 
 _COMPLETION_VARIABLE = "_FDREAM_COMPLETE"
-# Libraries report to nobody, and leave the terminal to us.
+# Libraries leave the terminal to us.
 _LIBRARY_MANNERS = {
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "DIFFUSERS_VERBOSITY": "error",
@@ -148,6 +147,7 @@ def run(args: Sequence[str]) -> int:
     Returns:
         The exit code; the table is in ``core.errors``.
     """
+    telemetry.switch_off()
     for name, value in _LIBRARY_MANNERS.items():
         os.environ.setdefault(name, value)
     try:
@@ -201,7 +201,7 @@ def _invoke(args: list[str]) -> int:
         if _is_without_room(fault):
             raise
         # The last door: what gets here is our mistake, and the user is told so.
-        message = f"this is a bug in fdream: {type(fault).__name__}: {fault}"
+        message = f"this is a bug in fdream: {type(fault).__name__}: {fault}".rstrip(".") + "."
         hint = "" if debug else " Run it again as `fdream --debug ...` and report what it shows."
         render.error(_letter(fault, debug, message + hint))
         return EXIT_BUG

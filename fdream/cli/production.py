@@ -41,8 +41,8 @@ def produce(
     """
     ahead = _Ahead(entries)
     faults = _Faults(reporter)
-    there = _AlreadyThere(delivery, reporter) if resume else None
-    noted = False
+    note = _Note(delivery, reporter)
+    there = _AlreadyThere(delivery, reporter, note) if resume else None
     for entry in ahead:
         if delivery.takes_one and ahead.several():  # before any work
             delivery.refuse_several()
@@ -54,7 +54,7 @@ def produce(
             there.make_missing(entry, ahead)
         else:
             product = entry.make()
-            noted = noted or _say_note(product, delivery, reporter)
+            note.say_once(product)
             _send(product, entry, delivery, ahead)
     if there is not None:
         there.tell_skipped()
@@ -104,11 +104,19 @@ class _Faults:
             )
 
 
-def _say_note(product: Product, delivery: Delivery, reporter: Reporter) -> bool:
-    note = product.notes(delivery.encoding.kind)
-    if note is not None:
-        reporter.say(note)
-    return True
+class _Note:
+    """Says what the format does to the results, with the first of them."""
+
+    def __init__(self, delivery: Delivery, reporter: Reporter) -> None:
+        self._kind = delivery.encoding.kind
+        self._reporter = reporter
+        self._said = False
+
+    def say_once(self, product: Product) -> None:
+        note = None if self._said else product.notes(self._kind)
+        if note is not None:
+            self._reporter.say(note)
+        self._said = True
 
 
 def _send(product: Product, job: Job, delivery: Delivery, ahead: _Ahead) -> None:
@@ -132,9 +140,10 @@ class _AlreadyThere:
     that a run remembers.
     """
 
-    def __init__(self, delivery: Delivery, reporter: Reporter) -> None:
+    def __init__(self, delivery: Delivery, reporter: Reporter, note: _Note) -> None:
         self._delivery = delivery
         self._reporter = reporter
+        self._note = note
         self._taken: set[Path] = set()
         self._skipped = 0
 
@@ -166,6 +175,7 @@ class _AlreadyThere:
                 return
             self._reporter.say(f"{path}: differs in {', '.join(differs)}; made again.")
         product = job.make()
+        self._note.say_once(product)
         record = self._delivery.complete(product.record)
         self._delivery.save(path, product.writer, record)
         self._delivery.tell(path, record, job.facts)

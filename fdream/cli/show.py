@@ -50,7 +50,10 @@ class Seen:
         if self.fault or self.found.reason:
             return self.fault or f"{self.place}: {self.found.reason}."
         if self.found.record is None:
-            return f"{self.place}: no fdream record; another program wrote it, or --no-metadata."
+            why = "another program wrote it, or --no-metadata"
+            if Path(self.place).is_dir():
+                why = "this folder holds no fdream.json; name the files in it"
+            return f"{self.place}: no fdream record; {why}."
         return ""
 
 
@@ -148,7 +151,9 @@ def _facts(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if isinstance(versions, Mapping):
         yield "versions", ", ".join(f"{_text(k)} {_text(v)}" for k, v in versions.items())
     computed = [_text(record.get(key)) for key in ("device", "device_name", "dtype")]
-    yield "computed on", f"{', '.join(computed)}, {_text(record.get('threads'))} threads"
+    threads = record.get("threads")
+    several = "" if threads == 1 else "s"
+    yield "computed on", f"{', '.join(computed)}, {_text(threads)} thread{several}"
     for key, name in (("frames_sha256", "frames"), ("first_frame_sha256", "first frame")):
         if key in record:
             yield name, f"sha256 {_text(record[key])}"

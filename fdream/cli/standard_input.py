@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,9 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from fdream.core.errors import OutputError, UsageError
+from fdream.core.paths import reading
 
 STDIN: Final = "-"
 PLACE: Final = "standard input"
+
+_PIECE: Final = 1 << 20
 
 
 def nobody_pipes() -> bool:
@@ -30,6 +32,7 @@ def spooled_input(command: str) -> Iterator[Path]:
 
     Raises:
         UsageError: standard input is a terminal.
+        DataError: it cannot be read to its end.
         OutputError: there is no room for it.
     """
     if nobody_pipes():
@@ -37,15 +40,21 @@ def spooled_input(command: str) -> Iterator[Path]:
             f"{command}: no file; name one that fdream made, or pipe it in: "
             f'fdream t2i "a corgi surfing" | fdream {command}'
         )
-    # Closed before it is read: Windows opens no file twice.
     with tempfile.TemporaryDirectory(prefix="fdream-") as folder:
         path = Path(folder) / "input"
         try:
+            # Closed before it is read: Windows opens no file twice.
             with path.open("wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file)
+                for piece in iter(_read_piece, b""):
+                    file.write(piece)
         except OSError as error:
             raise OutputError(
                 f"{PLACE} cannot be kept in {folder} ({error.strerror or error}); make room, or "
                 "set TMPDIR to a larger place."
             ) from error
         yield path
+
+
+def _read_piece() -> bytes:
+    with reading(PLACE):
+        return sys.stdin.buffer.read(_PIECE)

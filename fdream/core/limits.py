@@ -34,3 +34,6 @@ GUIDANCE: Final = Range(0, 100)
 FRAMES: Final = Range(1, 10_000)
 FPS: Final = Range(0.1, 240)
 SIDE: Final = Range(1, 8192)
+
+MAX_PIXELS: Final = 64_000_000
+"""Of a picture that comes from outside; it is refused above that, before it is decoded."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from fdream.core.errors import OutputError
+from fdream.core.errors import DataError, OutputError
 
 APP_NAME: Final = "fdream"
 CACHE_VARIABLE: Final = "FDREAM_CACHE"
@@ -114,6 +114,22 @@ def _as_output_error(path: Path, aside: Path | None = None) -> Iterator[None]:
             f"cannot write {path}: {error.strerror or error}. "
             "Choose another place with -o, or make room and check its permissions."
         ) from error
+
+
+@contextmanager
+def reading(place: str) -> Iterator[None]:
+    """Name the input in errors of the file system: a disk may fail midway, a share may go away.
+
+    Args:
+        place: what to call it in messages.
+
+    Raises:
+        DataError: something inside the block could not be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{place}: cannot be read ({error.strerror or error}).") from error
 
 
 def slug(text: str) -> str:

@@ -19,6 +19,8 @@ import numpy as np
 from PIL import Image
 
 from fdream.core.errors import DataError
+from fdream.core.limits import MAX_PIXELS
+from fdream.core.paths import reading
 from fdream.data.rgb import BROKEN, to_rgb
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 Resize = Literal["crop", "pad"]
 
-MAX_PIXELS: Final = 64_000_000
 MAX_ENCODED_BYTES: Final = 512 * 1024 * 1024  # eight bytes a pixel: 16-bit RGBA at the pixel limit
 
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -68,10 +69,10 @@ def split_images(stream: BinaryIO, place: str, *, trailing: bool = False) -> Ite
             some phones have such) or refused.
 
     Raises:
-        DataError: empty, no image, truncated, or too large.
+        DataError: empty, no image, truncated, too large, or a disk that fails.
     """
     number = 1
-    head = _read(stream, len(PNG_SIGNATURE))
+    head = _read(stream, len(PNG_SIGNATURE), place)
     if not head:
         raise DataError(f"{place}: empty, but an image ({_KNOWN}) is needed.")
     if head != PNG_SIGNATURE:
@@ -83,7 +84,7 @@ def split_images(stream: BinaryIO, place: str, *, trailing: bool = False) -> Ite
     while head == PNG_SIGNATURE:
         yield _png_after_signature(stream, f"{place}, image {number}")
         number += 1
-        head = _read(stream, len(PNG_SIGNATURE))
+        head = _read(stream, len(PNG_SIGNATURE), place)
     if head and not trailing:
         raise DataError(
             f"{place}, image {number}: starts with {head!r}, which is no PNG; only PNG images "
@@ -91,19 +92,20 @@ def split_images(stream: BinaryIO, place: str, *, trailing: bool = False) -> Ite
         )
 
 
-def _read(stream: BinaryIO, count: int) -> bytes:
+def _read(stream: BinaryIO, count: int, place: str) -> bytes:
     """Read ``count`` bytes, fewer only at the end; a pipe may hand them out in pieces."""
     pieces = []
-    while count > 0 and (piece := stream.read(min(count, 1 << 20))):
-        pieces.append(piece)
-        count -= len(piece)
+    with reading(place):
+        while count > 0 and (piece := stream.read(min(count, 1 << 20))):
+            pieces.append(piece)
+            count -= len(piece)
     return b"".join(pieces)
 
 
 def _single_image(stream: BinaryIO, head: bytes, place: str) -> bytes:
-    head += _read(stream, 24)
+    head += _read(stream, 24, place)
     _refuse_what_is_no_image(head, place)
-    data = head + _read(stream, MAX_ENCODED_BYTES + 1 - len(head))
+    data = head + _read(stream, MAX_ENCODED_BYTES + 1 - len(head), place)
     if len(data) > MAX_ENCODED_BYTES:
         raise DataError(f"{place}: more than {MAX_ENCODED_BYTES >> 20} MiB for one image; refused.")
     return data
@@ -164,14 +166,14 @@ def _png_after_signature(stream: BinaryIO, place: str) -> bytes:
     total = len(PNG_SIGNATURE)
     kind = b""
     while kind != b"IEND":
-        head = _read(stream, 8)
+        head = _read(stream, 8, place)
         if len(head) < 8:
             raise DataError(f"{place}: the PNG is cut off before its end; write it again.")
         length, kind = struct.unpack(">I4s", head)
         total += length + 12
         if total > MAX_ENCODED_BYTES:
             raise DataError(f"{place}: more than {MAX_ENCODED_BYTES >> 20} MiB for one PNG.")
-        body = _read(stream, length + 4)
+        body = _read(stream, length + 4, place)
         if len(body) < length + 4:
             raise DataError(f"{place}: the PNG is cut off before its end; write it again.")
         pieces += [head, body]

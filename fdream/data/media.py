@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import numpy as np
 
 from fdream.core.errors import DataError
-from fdream.data.images import MAX_PIXELS
+from fdream.core.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -16,6 +16,7 @@ from typing import Annotated, Any, BinaryIO, Final, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fdream.core.errors import DataError, UsageError
+from fdream.core.paths import reading
 from fdream.data.images import PNG_SIGNATURE
 from fdream.data.prompts import clean_prompt
 
@@ -107,7 +108,7 @@ def read_prompts(
         form: how to read it.
 
     Raises:
-        DataError: no list of prompts at all.
+        DataError: no list of prompts at all, or a disk that fails.
     """
     seen, guessed = False, ""
     for number, raw in enumerate(_raw_lines(stream, place), start=1):
@@ -135,13 +136,13 @@ class _Unusable(Exception):
 
 def _raw_lines(stream: BinaryIO, place: str) -> Iterator[bytes | None]:
     """Yield each line's bytes; None for one that is too long to be of use."""
-    while raw := stream.readline(_LONGEST_LINE):
+    while raw := _read_up_to(_LONGEST_LINE, stream, place):
         if raw.endswith(b"\n") or len(raw) < _LONGEST_LINE:
             yield raw
             continue
         skipped = len(raw)
         while raw and not raw.endswith(b"\n"):
-            raw = stream.readline(_LONGEST_LINE)
+            raw = _read_up_to(_LONGEST_LINE, stream, place)
             skipped += len(raw)
             if skipped > _GIVE_UP_AFTER:
                 raise DataError(
@@ -149,6 +150,11 @@ def _raw_lines(stream: BinaryIO, place: str) -> Iterator[bytes | None]:
                     "prompts."
                 )
         yield None
+
+
+def _read_up_to(count: int, stream: BinaryIO, place: str) -> bytes:
+    with reading(place):
+        return stream.readline(count)
 
 
 def _first_line(raw: bytes | None, place: str) -> bytes | None:

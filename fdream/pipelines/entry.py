@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fdream.core import telemetry
 from fdream.core.captions import CaptionPair
 from fdream.core.device import DeviceManager
 from fdream.core.errors import DataError, UsageError
@@ -62,6 +63,7 @@ class Stages(Workshop):
         offload: bool = False,
         reporter: Reporter | None = None,
     ) -> None:
+        telemetry.switch_off()
         chosen = DeviceManager.choose(device, dtype, "model" if offload else "none", threads)
         choices = StageChoices(prior=prior, generator=generator, splitter=splitter)
         super().__init__(choices, chosen, SilentReporter() if reporter is None else reporter)

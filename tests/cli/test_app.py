@@ -208,6 +208,17 @@ def test_signals_end_with_their_codes(sent: signal.Signals, code: int) -> None:
     assert "Traceback" not in ran.stderr
 
 
+def test_libraries_report_to_nobody(fdream, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    fdream("--version")
+    assert [os.environ.get(name) for name in names] == ["1", "1"]
+    monkeypatch.setenv("DO_NOT_TRACK", "0")  # whoever wants it may
+    fdream("--version")
+    assert os.environ["DO_NOT_TRACK"] == "0"
+
+
 def test_completion_knows_the_commands() -> None:
     environment = {
         **os.environ,

@@ -347,6 +347,15 @@ def test_what_differs_is_made_again_and_said(
     assert counted == ["a corgi"] * 2
 
 
+def test_resuming_says_what_the_format_does_as_well(fdream: Fdream) -> None:
+    options = ("t2v", "a corgi", "--seed", "1", "-o", "made.gif")
+    note = fdream(*options).err
+    Path("made.gif").unlink()
+    assert "10 ms" in note
+    assert fdream(*options, "--resume").err == note
+    assert fdream(*options, "--resume").err == "1 of 1 were there; skipped.\n"
+
+
 def test_ids_and_numbers_resume_without_a_seed(fdream: Fdream, counted: list[str]) -> None:
     listed = b'{"id": "x", "prompt": "a corgi"}\n{"id": "y", "prompt": "the sea"}\n'
     for output in ("made/", "made.png"):

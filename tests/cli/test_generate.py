@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import shutil
+import socket
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ import pytest
 from fdream.data.images import decode_image, split_images
 from fdream.data.media import read_video
 from fdream.data.metadata import image_record, read_record
+from fdream.data.readers import read_output
 from tests.cli.conftest import Fdream
 
 
@@ -91,6 +96,76 @@ def test_every_format_carries_the_record(fdream: Fdream, kind: str) -> None:
     record = read_record(Path(f"out.{kind}")).record
     assert record is not None
     assert record["prompt"] == "a corgi"
+
+
+STARTS = {
+    "mp4": (4, b"ftyp"),
+    "webm": (0, b"\x1aE\xdf\xa3"),
+    "gif": (0, b"GIF89a"),
+    "webp": (8, b"WEBPVP8X"),
+    "apng": (0, b"\x89PNG"),
+    "png": (0, b"\x89PNG"),
+}
+
+
+@pytest.mark.parametrize("kind", STARTS)
+def test_the_format_chooses_what_is_streamed(fdream: Fdream, kind: str) -> None:
+    result = fdream("t2v", "a corgi", "--seed", "3", "-f", kind, "-o", "-")
+    place, start = STARTS[kind]
+    assert result.out[place : place + len(start)] == start
+    assert (b"acTL" in result.out) == (kind == "apng")
+    told = json.loads(fdream("show", "--json", stdin=result.out).lines[0])
+    assert told["record"]["encoding"]["format"] == kind
+
+
+@pytest.mark.parametrize("kind", ["mp4", "webm", "gif", "webp", "apng", "png", "frames"])
+def test_every_output_tells_how_it_was_made(fdream: Fdream, kind: str) -> None:
+    options = ("--seed", "3", "--threads", "1", "--motion", "zooming in", "-f", kind)
+    assert fdream("t2v", "a corgi", *options, "-o", "out").code == 0
+    record = read_record(Path("out")).record
+    assert record is not None
+    assert (record["prompt"], record["seed"], record["index"]) == ("a corgi", 3, 0)
+    assert record["captions"] == {"appearance": "a corgi", "motion": "zooming in"}
+    assert record["threads"] == 1
+    assert {"fdream", "torch", "diffusers", "transformers", "numpy"} <= set(record["versions"])
+    for stage in ("prior", "generator"):
+        assert len(record["stages"][stage]["sha256"]) == 64
+    if kind in ("apng", "png", "frames"):  # the others lose something
+        frames = read_output(Path("out")).frames
+        assert hashlib.sha256(frames.tobytes()).hexdigest() == record["frames_sha256"]
+
+
+def test_no_path_and_no_host_is_recorded(
+    fdream: Fdream, tiny_bundle: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the command names its files: by whole paths, by ``~``, or through an address."""
+    here = Path.cwd()
+    monkeypatch.setenv("FDREAM_ENDPOINT", "https://secret-host.example/v1")
+    (own_home / "bundles").mkdir()
+    shutil.copytree(tiny_bundle, own_home / "bundles" / "tiny")
+    prior, generator = f"pocket:{own_home}/bundles/tiny", "dreamer:~/bundles/tiny"
+    image = str(here / "first.png")
+    made = [
+        fdream("t2i", "a corgi", "--prior", prior, "-o", image, "--json"),
+        fdream("i2v", image, "--generator", generator, "-o", str(here / "x.mp4"), "--json"),
+        fdream("t2v", "a corgi", "--prior", prior, "--generator", generator, "-o", "made/"),
+    ]
+    assert [result.code for result in made] == [0, 0, 0], made[2].err
+    for path in (Path(image), Path("x.mp4"), next(Path("made").iterdir())):
+        text = json.dumps(read_record(path).record)
+        for private in (str(here), str(own_home), "bundles", "secret-host", socket.gethostname()):
+            assert private not in text
+
+
+def test_bars_go_to_a_terminal_and_results_do_not(
+    fdream: Fdream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = fdream("t2i", "a corgi", "--seed", "1")
+    assert silent.err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    told = fdream("t2i", "a corgi", "--seed", "1")
+    assert told.out == silent.out
+    assert "image" in told.err
 
 
 def test_metadata_can_be_left_out(fdream: Fdream) -> None:

@@ -79,3 +79,24 @@ def test_a_single_pixel_is_a_picture(tiny_fdream: Fdream) -> None:
     red = np.full((SIDE, SIDE, 3), (255, 0, 0), np.uint8)
     first_frame = json.loads(result.lines[0])["first_frame_sha256"]
     assert first_frame == hashlib.sha256(red.tobytes()).hexdigest()
+
+
+@pytest.mark.usefixtures("in_tmp")
+def test_an_image_of_another_shape_is_cropped_or_gets_bars(tiny_fdream: Fdream) -> None:
+    wide = np.zeros((SIDE, 2 * SIDE, 3), np.uint8)
+    wide[:, : SIDE // 2] = (255, 0, 0)
+    wide[:, SIDE // 2 : -SIDE // 2] = (0, 255, 0)
+    wide[:, -SIDE // 2 :] = (0, 0, 255)
+    Image.fromarray(wide).save("wide.png")
+    middle = np.full((SIDE, SIDE, 3), (0, 255, 0), np.uint8)
+    told = {}
+    for resize in ("crop", "pad"):
+        args = ("--motion", "in", "--resize", resize, "--seed", "1", "-o", f"{resize}.gif")
+        told[resize] = json.loads(tiny_fdream("i2v", "wide.png", *args, "--json").lines[0])
+    hashes = {name: line["first_frame_sha256"] for name, line in told.items()}
+    assert hashes["crop"] == hashlib.sha256(middle.tobytes()).hexdigest()
+    barred = np.zeros((SIDE, SIDE, 3), np.uint8)
+    barred[SIDE // 4 : -SIDE // 4] = np.array(
+        Image.fromarray(wide).resize((SIDE, SIDE // 2), Image.Resampling.LANCZOS)
+    )
+    assert hashes["pad"] == hashlib.sha256(barred.tobytes()).hexdigest()

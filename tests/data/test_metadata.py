@@ -74,6 +74,29 @@ def test_any_text_comes_back_from_a_picture(kind: str, name: str) -> None:
     assert found == {"schema": 1, **RECORDS[name]}
 
 
+def test_other_programs_find_the_record_where_it_should_be(tmp_path: Path) -> None:
+    """Read without our reader: a place that only we know is none."""
+    import av
+
+    text = dump_record(RECORD)
+    for kind in ("mp4", "webm", "gif", "webp", "apng", "png", "frames"):
+        save_video(tmp_path / kind, FRAMES, 8, Encoding(kind), text)
+    for kind, key in (("mp4", "fdream"), ("webm", "FDREAM")):
+        with av.open(str(tmp_path / kind)) as container:
+            assert container.metadata[key] == text
+    with Image.open(tmp_path / "gif") as image:
+        assert image.info["comment"] == text.encode()
+    with Image.open(tmp_path / "webp") as image:
+        assert image.info["xmp"].startswith(b"<?xpacket") or b"x:xmpmeta" in image.info["xmp"]
+        assert b"<fdream:record>" in image.info["xmp"]
+    for kind in ("apng", "png"):
+        data = (tmp_path / kind).read_bytes()
+        assert data.count(b"iTXt") == 1  # it is not compressed, and holds no such word itself
+        with Image.open(io.BytesIO(data)) as image:
+            assert image.text == {"fdream": text}
+    assert (tmp_path / "frames" / "fdream.json").read_text("utf-8") == text + "\n"
+
+
 def test_the_largest_record_fits_into_every_format(tmp_path: Path) -> None:
     room = MAX_RECORD_BYTES - len(dump_record({"prompt": ""}).encode())
     for kind in VIDEO_FORMATS:

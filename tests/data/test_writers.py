@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import os
+import subprocess
 import tempfile
 from collections.abc import Callable
 from itertools import count
@@ -75,6 +76,34 @@ def test_mp4_file_has_its_index_first(tmp_path: Path) -> None:
     save_video(tmp_path / "a.mp4", moving_picture(), 8, Encoding("mp4"))
     data = (tmp_path / "a.mp4").read_bytes()
     assert 0 < data.find(b"moov") < data.find(b"mdat")
+
+
+@pytest.mark.parametrize("kind", ["mp4", "webm"])
+def test_ffmpeg_reads_raw_frames_and_no_file(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a file is called, FFmpeg takes it for a name and reads nothing but its input."""
+    commands = []
+    run = subprocess.run
+
+    def listened(command: list[str], **options: Any) -> Any:
+        commands.append(command)
+        assert bytes(options["input"]) == moving_picture(2).tobytes()
+        return run(command, **options)
+
+    monkeypatch.setattr("fdream.data.writers.subprocess.run", listened)
+    monkeypatch.chdir(tmp_path)
+    save_video(Path(f"-i http:x.{kind}"), moving_picture(2), 8, Encoding(kind), '{"schema": 1}')
+    encode_video(moving_picture(2), 8, Encoding(kind))
+    for command, target in zip(commands, ("file:/", "pipe:1"), strict=True):
+        inputs = [command[place + 1] for place, word in enumerate(command) if word == "-i"]
+        assert inputs == ["pipe:0"]
+        assert command[command.index("-f") + 1] == "rawvideo"
+        assert command[-1].startswith(target)
+        assert {command[place + 1] for place, word in enumerate(command) if "thread" in word} == {
+            "1"
+        }
+    assert [path.name for path in tmp_path.iterdir()] == [f"-i http:x.{kind}"]
 
 
 @pytest.mark.parametrize("size", [(31, 47), (31, 48), (1, 1)])

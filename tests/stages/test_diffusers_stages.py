@@ -6,6 +6,7 @@ Tiny random pipelines of every supported family are saved in the true format and
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -160,6 +161,49 @@ def test_a_damaged_file_is_named_and_a_pickle_is_never_opened(
     weights.rename(weights.with_suffix(".bin"))
     with pytest.raises(WeightsError, match="sd: cannot be opened"):
         prior(copy, cpu).draw(["a"], Size(16, 16), [0], QUICK)
+
+
+_LEAVES_A_MARK = "from pathlib import Path\nPath({mark!r}).touch()\n"
+
+
+@pytest.mark.parametrize("named", ["pipeline", "component"])
+def test_code_beside_weights_is_never_run(
+    named: str, models: Path, cpu: DeviceManager, tmp_path: Path
+) -> None:
+    copy, mark = tmp_path / "sd", tmp_path / "it-ran"
+    shutil.copytree(models / "sd", copy)
+    index = copy / "model_index.json"
+    table = json.loads(index.read_text())
+    module = copy / "evil.py" if named == "pipeline" else copy / "unet" / "evil.py"
+    module.write_text(_LEAVES_A_MARK.format(mark=str(mark)) + "class Evil:\n    pass\n")
+    table["_class_name" if named == "pipeline" else "unet"] = ["evil", "Evil"]
+    index.write_text(json.dumps(table))
+    with pytest.raises(StageError):
+        prior(copy, cpu).draw(["a"], Size(16, 16), [0], QUICK)
+    assert not mark.exists()
+
+
+def test_a_pickle_in_place_of_safetensors_is_never_opened(
+    models: Path, cpu: DeviceManager, tmp_path: Path
+) -> None:
+    copy, mark = tmp_path / "sd", tmp_path / "it-ran"
+    shutil.copytree(models / "sd", copy)
+    weights = next((copy / "unet").glob("*.safetensors"))
+    weights.with_suffix(".bin").write_bytes(pickle.dumps(Touching(mark)))
+    weights.unlink()
+    with pytest.raises(WeightsError, match="sd: cannot be opened"):
+        prior(copy, cpu).draw(["a"], Size(16, 16), [0], QUICK)
+    assert not mark.exists()
+
+
+class Touching:
+    """Leaves a mark in whatever program unpickles it."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self._mark,)
 
 
 def test_a_model_that_is_not_here_says_what_to_fetch(

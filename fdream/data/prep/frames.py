@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 from fdream.core.errors import DataError
-from fdream.data.images import MAX_PIXELS
+from fdream.core.limits import MAX_PIXELS
 from fdream.data.prep.probe import VideoFacts, probe
 
 if TYPE_CHECKING:

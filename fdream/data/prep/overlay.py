@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from fdream.core.paths import atomic_write
+from fdream.data.images import open_image
 from fdream.data.media import read_video
 from fdream.data.prep.settling import read_samples, stored_videos
 
@@ -121,11 +122,15 @@ def read_overlay(shards: Path) -> Overlay | None:
     place = shards / _FOLDER
     if not (place / "overlay.json").is_file():
         return None
-    with Image.open(place / "mask.png") as mask, Image.open(place / "overlay.png") as picture:
-        rgba = np.asarray(picture.convert("RGBA"), np.uint8)
-        facts = json.loads((place / "overlay.json").read_text(encoding="utf-8"))
-        alpha = (rgba[..., 3] / np.float32(255)).astype(np.float32)
-        return Overlay(np.asarray(mask) > 0, alpha, rgba[..., :3].copy(), int(facts["clips"]))
+    mask, rgba = _pixels(place / "mask.png", "L"), _pixels(place / "overlay.png", "RGBA")
+    facts = json.loads((place / "overlay.json").read_text(encoding="utf-8"))
+    alpha = (rgba[..., 3] / np.float32(255)).astype(np.float32)
+    return Overlay(mask > 0, alpha, rgba[..., :3].copy(), int(facts["clips"]))
+
+
+def _pixels(path: Path, mode: str) -> NDArray[np.uint8]:
+    with path.open("rb") as stream, open_image(stream, str(path)) as picture:
+        return np.asarray(picture.convert(mode), np.uint8)
 
 
 def _choose(folder: ShardFolder, clips: int) -> dict[int, set[str]]:

@@ -35,7 +35,8 @@ def open_bundle(name: str) -> Bundle:
             )
     if _on_hub(name):
         return Bundle.open(find_place(name))
-    return Bundle.open(name)
+    # No shell opens a ~ that stands behind the colon of dreamer:~/runs/mine.
+    return Bundle.open(str(Path(name).expanduser()) if name.startswith("~") else name)
 
 
 def _on_hub(name: str) -> bool:

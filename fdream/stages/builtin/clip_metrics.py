@@ -91,7 +91,9 @@ class _Clip:
             model = CLIPModel.from_pretrained(
                 str(folder), local_files_only=True, use_safetensors=True
             )
-            self._tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False
+            )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise WeightsError(
                 f"metric {metric}: {folder} is no CLIP ({str(error).splitlines()[0]})."

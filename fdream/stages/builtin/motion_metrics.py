@@ -13,6 +13,7 @@ from einops import rearrange
 from PIL import Image
 
 from fdream.core.errors import DataError, StageError
+from fdream.core.limits import MAX_PIXELS
 from fdream.models.motion_measures import moves, warping_error
 from fdream.stages.builtin.dis_flow import teach_flow
 from fdream.stages.interfaces import ClipBatch, FigureSpec, Metric
@@ -176,6 +177,8 @@ def _read_overlay(path: Path) -> NDArray[np.float32]:
         path = path / "overlay" / "overlay.png"  # as prep leaves it beside its shards
     try:
         with Image.open(path, formats=("PNG", "WEBP")) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(f"above the limit of {MAX_PIXELS // 1_000_000} megapixels")
             band = picture.getchannel("A") if "A" in picture.getbands() else picture.convert("L")
             return np.asarray(band, np.float32)
     except (OSError, ValueError, Image.DecompressionBombError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -120,6 +121,41 @@ def broken_plugin(source: str) -> Fault:
         world.after.callback(sys.modules.pop, "broken_plugin", None)
 
     return install
+
+
+# --- what may not be read, also by root, whom permissions do not stop
+
+
+def locked(name: str) -> Fault:
+    def lock(world: World) -> None:
+        opened = Path.open
+
+        def refusing(path: Path, *args: Any, **options: Any) -> Any:
+            if path.name == name:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return opened(path, *args, **options)
+
+        world.patch.setattr(Path, "open", refusing)
+
+    return lock
+
+
+class FailingDisk(io.RawIOBase):
+    """Hands out what it holds, and fails where there should be more."""
+
+    def __init__(self, held: bytes) -> None:
+        super().__init__()
+        self._held = held
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._held:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        piece, self._held = self._held[: len(buffer)], self._held[len(buffer) :]
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 # --- no room, and nobody who reads

@@ -20,6 +20,7 @@ from tests.cli.bad_input.faults import (
     full_stdout,
     index,
     interrupted,
+    locked,
     quota,
     reader_gone,
     record,
@@ -130,6 +131,7 @@ OUTPUTS: Final[dict[str, Bad]] = {
 IMAGES: Final[dict[str, Bad]] = {
     "absent": (4, "nowhere.png: cannot be read", f"{_I2V} nowhere.png"),
     "folder": (4, "empty-folder: cannot be read", f"{_I2V} empty-folder"),
+    "locked": (4, "plain.png: cannot be read (Perm", f"{_I2V} plain.png", locked("plain.png")),
     "text": (4, "notes.txt: not a PNG, JPEG", f"{_I2V} notes.txt"),
     "0 bytes": (4, "empty.png: empty", f"{_I2V} empty.png"),
     "0 bytes piped": (4, "standard input: empty", f"{_I2V} < empty.png"),
@@ -157,6 +159,7 @@ IMAGES: Final[dict[str, Bad]] = {
 LISTS: Final[dict[str, Bad]] = {
     "absent": (4, "nowhere.txt: cannot be read", "t2i --prompts nowhere.txt"),
     "folder": (4, "empty-folder: cannot be read", "t2i --prompts empty-folder"),
+    "locked": (4, "notes.txt: cannot be", "t2i --prompts notes.txt", locked("notes.txt")),
     "empty": (4, "holds no prompt", "t2v -o new.mp4 < empty.png"),
     "comments alone": (4, "holds no prompt", "t2v --prompts comments.txt -o new.mp4"),
     "an image": (4, "`fdream i2v` takes images", "t2v -o new.mp4 < plain.png"),
@@ -237,7 +240,8 @@ PLUGINS: Final[dict[str, Bad]] = {
 
 RECORDS: Final[dict[str, Bad]] = {
     "show, no record": (1, "no fdream record", "show plain.png"),
-    "show, no folder of frames": (1, "no fdream record", "show empty-folder"),
+    "show, no folder of frames": (1, "no fdream record; this folder", "show empty-folder"),
+    "show, locked": (4, "plain.png: cannot be read", "show plain.png", locked("plain.png")),
     **{
         f"{command}, {name}": (4, says, f"{command} {name}")
         for command in ("show", "replay")
