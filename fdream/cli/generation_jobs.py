@@ -112,6 +112,8 @@ def open_bytes(named: str | None) -> BinaryIO:
         return sys.stdin.buffer
     try:
         return Path(str(named)).open("rb")
+    except IsADirectoryError as error:
+        raise DataError(f"{named}: it is a folder; name the files in it.") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{named}: cannot be read ({reason}).") from error

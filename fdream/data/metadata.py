@@ -201,8 +201,8 @@ def _image_record(stream: BinaryIO, head: bytes) -> ReadBack:
     try:
         with Image.open(stream, formats=("GIF", "WEBP")) as image:
             found = image.info.get("xmp" if image.format == "WEBP" else "comment")
-    except BROKEN as error:
-        return ReadBack(reason=f"it cannot be read ({type(error).__name__})")
+    except BROKEN:
+        return ReadBack(reason="it cannot be read: it is cut off or damaged")
     if not isinstance(found, bytes):
         return ReadBack()
     if found.lstrip().startswith(b"<"):

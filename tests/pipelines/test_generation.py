@@ -130,8 +130,10 @@ def test_sizes_frames_and_rate_are_what_was_asked(shop: Workshop) -> None:
     assert clip.fps == 12
 
 
-def test_one_frame_is_a_video_too(shop: Workshop) -> None:
-    assert make(shop, frames=1).frames.shape == (1, 32, 32, 3)
+def test_a_video_of_one_frame_is_the_image(shop: Workshop) -> None:
+    clip = make(shop, frames=1)
+    assert clip.frames.shape == (1, 32, 32, 3)
+    assert clip.record["frames_sha256"] == clip.record["first_frame_sha256"]
 
 
 def test_size_that_no_latent_grid_holds_is_refused_with_the_nearest(shop: Workshop) -> None:

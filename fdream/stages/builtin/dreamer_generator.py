@@ -157,6 +157,8 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
     ) -> NDArray[np.uint8]:
         """Animate each first frame; see ``VideoGenerator.animate``.
 
+        A video of one frame is that frame.
+
         Raises:
             UsageError: the size is no multiple of the autoencoder's, or no frame is asked for.
         """
@@ -166,6 +168,10 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
             raise UsageError(f"--frames {frames}: at least one frame is needed.")
         guidance = self._defaults.guidance if options.guidance is None else options.guidance
         sampler, steps = choose_sampler(self.schedule, options, self._defaults.steps)
+        if frames == 1:
+            # Of one frame the network is its base alone, which has never seen the image, and would
+            # draw another one.
+            return first_frames[:, None].copy()
         # Borrowed outside: what is cast inside an inference context can never be trained again.
         with self._device.borrow(self.network) as network, self._device.inference():
             # Not placed: in half precision 29.97 would be another rate.
