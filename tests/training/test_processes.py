@@ -46,7 +46,7 @@ def train(count, environment, words):
     for rank in range(count):
         pid = os.fork()
         if pid == 0:
-            faulthandler.dump_traceback_later(120, exit=True)  # a hang is told, with its place
+            faulthandler.dump_traceback_later(300, exit=True)  # a hang is told, with its place
             if count > 1:
                 where |= {"RANK": rank, "LOCAL_RANK": rank}
                 os.environ.update({k: str(v) for k, v in where.items()} | environment)
