@@ -83,6 +83,7 @@ class Delivery:
         moving: bool,
         quality: int | None = None,
         loop: int | None = None,
+        codec: str | None = None,
         as_json: bool,
         metadata: bool,
     ) -> Delivery:
@@ -94,6 +95,7 @@ class Delivery:
             moving: videos, not pictures.
             quality: ``--quality``.
             loop: ``--loop``.
+            codec: ``--codec``.
             as_json: ``--json``.
             metadata: not ``--no-metadata``.
 
@@ -105,7 +107,9 @@ class Delivery:
         with _written_to(f"-o {output}"):  # also a name that is too long
             place = _place(output, as_json, kind)
             chosen = kind or (kind_by_name(path, moving=moving) if place == "file" else None)
-            encoding = Encoding.choose(chosen, moving=moving, quality=quality, loop=loop)
+            encoding = Encoding.choose(
+                chosen, moving=moving, quality=quality, loop=loop, codec=codec
+            )
             if place == "bytes":
                 _refuse_bytes(encoding, as_json)
             else:

@@ -68,7 +68,9 @@ class OutputOptions:
         ),
     ] = False
 
-    def delivery(self, *, moving: bool, loop: int | None = None) -> Delivery:
+    def delivery(
+        self, *, moving: bool, loop: int | None = None, codec: str | None = None
+    ) -> Delivery:
         """Decide where results go.
 
         Raises:
@@ -83,6 +85,7 @@ class OutputOptions:
             moving=moving,
             quality=self.quality,
             loop=loop,
+            codec=codec,
             as_json=self.json,
             metadata=not self.no_metadata,
         )
@@ -106,6 +109,16 @@ class VideoOutputOptions(OutputOptions):
         ),
     ] = None
 
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            "--codec",
+            metavar="NAME",
+            help="vp9 or av1, for webm: av1 is smaller, slower to write, and not known to older "
+            "players [default: vp9].",
+        ),
+    ] = None
+
     def video_delivery(self) -> Delivery:
         """Decide where videos go; see ``delivery``."""
-        return self.delivery(moving=True, loop=self.loop)
+        return self.delivery(moving=True, loop=self.loop, codec=self.codec)

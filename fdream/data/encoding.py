@@ -21,6 +21,8 @@ DEFAULT_QUALITY: Final = 90
 _LOSSY_IMAGES: Final = ("webp",)
 _LOSSY_VIDEOS: Final = ("mp4", "webm", "gif", "webp")
 _LOOPING: Final = ("gif", "webp", "apng")
+CODECS: Final[Mapping[str, tuple[str, ...]]] = {"mp4": ("h264",), "webm": ("vp9", "av1")}
+"""Of the containers, the default first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +34,23 @@ class Encoding:
         quality: 1 (smallest) to 100 (best); None is ``DEFAULT_QUALITY`` for a video, and without
             loss for a picture.
         loop: how often an animation is played; 0 or None: for ever.
+        codec: one of ``CODECS``; None is the container's first.
     """
 
     kind: str
     quality: int | None = None
     loop: int | None = None
+    codec: str | None = None
 
     @classmethod
     def choose(
-        cls, kind: str | None, *, moving: bool, quality: int | None = None, loop: int | None = None
+        cls,
+        kind: str | None,
+        *,
+        moving: bool,
+        quality: int | None = None,
+        loop: int | None = None,
+        codec: str | None = None,
     ) -> Encoding:
         """Decide how to encode, or say which option the format has no use for.
 
@@ -49,9 +59,11 @@ class Encoding:
             moving: a video, not a picture.
             quality: ``--quality``.
             loop: ``--loop``.
+            codec: ``--codec``.
 
         Raises:
-            UsageError: an unknown format, or an option that it would ignore.
+            UsageError: an unknown format, an option that it would ignore, or a codec that it does
+                not hold.
         """
         formats = VIDEO_FORMATS if moving else IMAGE_FORMATS
         kind = kind or formats[0]
@@ -68,7 +80,13 @@ class Encoding:
                 f"--loop {loop}: {kind} leaves looping to its player; choose "
                 f"--format {' or '.join(_LOOPING)}."
             )
-        return cls(kind, quality, loop)
+        if codec is not None and (not moving or codec not in CODECS.get(kind, ())):
+            holders = [f"{name} holds {' or '.join(held)}" for name, held in CODECS.items()]
+            raise UsageError(
+                f"--codec {codec}: not for {kind}; leave it out, or choose another --format "
+                f"({', '.join(holders)})."
+            )
+        return cls(kind, quality, loop, codec)
 
     def keeps_pixels(self, *, moving: bool) -> bool:
         """Whether what is read back is what was written.
@@ -82,7 +100,12 @@ class Encoding:
 
     def record(self) -> dict[str, Any]:
         """What was asked for, for the record of the output."""
-        asked = {"format": self.kind, "quality": self.quality, "loop": self.loop}
+        asked = {
+            "format": self.kind,
+            "quality": self.quality,
+            "loop": self.loop,
+            "codec": self.codec,
+        }
         return {key: value for key, value in asked.items() if value is not None}
 
     def complete(self, record: Mapping[str, Any]) -> dict[str, Any]:

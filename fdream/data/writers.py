@@ -20,26 +20,32 @@ from PIL import Image
 from fdream.core.errors import OutputError
 from fdream.core.paths import atomic_write
 from fdream.data.animations import ANIMATIONS
-from fdream.data.encoding import DEFAULT_QUALITY, FOLDER, Encoding
+from fdream.data.encoding import CODECS, DEFAULT_QUALITY, FOLDER, Encoding
 from fdream.data.metadata import KEY, png_text, xmp_packet
 from fdream.data.still_frames import is_frame_folder, join_sheet, write_frames
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_CODEC: Final = {
-    "mp4": ("-c:v", "libx264", "-preset", "slow"),
-    "webm": (
+_ENCODER: Final = {
+    "h264": ("-c:v", "libx264", "-preset", "slow"),
+    "vp9": (
         *("-c:v", "libvpx-vp9", "-b:v", "0"),
         *("-deadline", "good", "-cpu-used", "2", "-row-mt", "0"),
     ),
+    # libaom, the other encoder of AV1, tells its header too late for a pipe.
+    "av1": ("-c:v", "librav1e", "-speed", "6", "-rav1e-params", "threads=1"),
 }
 
-# Quality on the codec's own scale, straight between these points: 75 meets what is usual for both
-# (CRF 23 and 31). Above the upper end files grow for differences that nobody sees, and H.264
-# without any loss (CRF 0) is of a profile that browsers do not play.
+# Quality on the codec's own scale, straight between these points: 75 meets what is usual for each
+# (CRF 23, CRF 31, quantizer 100). Above the upper end files grow for differences that nobody sees,
+# and H.264 without any loss (CRF 0) is of a profile that browsers do not play.
 _QUALITY: Final = (1, 90, 100)
-_CRF: Final = {"mp4": (51, 17, 8), "webm": (63, 24, 12)}
+_SCALE: Final = {
+    "h264": ("-crf", (51, 17, 8)),
+    "vp9": ("-crf", (63, 24, 12)),
+    "av1": ("-qp", (255, 70, 40)),
+}
 
 # sRGB to video range with the matrix that is also written into the file: players guess it from the
 # picture size otherwise, and colours shift.
@@ -127,7 +133,7 @@ def save_video(
     with atomic_write(path, replace_folder=replace) as temporary:
         if encoding.kind == FOLDER:
             write_frames(temporary, frames, record)
-        elif encoding.kind in _CODEC:
+        elif encoding.kind in CODECS:
             flags = "+faststart+use_metadata_tags"
             _run_ffmpeg(frames, fps, encoding, record, flags, f"file:{temporary.absolute()}")
         else:
@@ -148,14 +154,16 @@ def _run_ffmpeg(
     kind, (height, width) = encoding.kind, frames.shape[1:3]
     rate = Fraction(fps).limit_denominator(1001)
     quality = DEFAULT_QUALITY if encoding.quality is None else encoding.quality
+    codec = encoding.codec or CODECS[kind][0]
+    scale, points = _SCALE[codec]
     command = [
         *(get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-y"),
         *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"),
         *("-framerate", str(rate), "-i", "pipe:0"),
         *_REPRODUCIBLE,
         *_COLOUR,
-        *_CODEC[kind],
-        *("-crf", str(round(np.interp(quality, _QUALITY, _CRF[kind])))),
+        *_ENCODER[codec],
+        *(scale, str(round(np.interp(quality, _QUALITY, points)))),
         *(("-metadata", f"{KEY}={record}") if record else ()),
         *(("-movflags", movflags) if kind == "mp4" else ()),
         *("-f", kind, target),

@@ -16,7 +16,7 @@ from fdream.core.captions import CaptionPair
 from fdream.core.errors import DataError, UsageError
 from fdream.core.limits import SEED
 from fdream.core.sizes import Size
-from fdream.data.encoding import Encoding
+from fdream.data.encoding import CODECS, Encoding
 from fdream.data.prompts import MAX_CHARACTERS, control_character
 from fdream.pipelines.generation import ClipSettings, StillSettings
 from fdream.pipelines.results import Sample
@@ -114,6 +114,7 @@ class _OptionsOfBoth(_Part):
 class _Encoding(_Part):
     quality: Annotated[int, Field(ge=1, le=100)] | None = None
     loop: Annotated[int, Field(ge=0, le=65535)] | None = None
+    codec: Literal["h264", "vp9", "av1"] | None = None
 
 
 class Environment(_Part):
@@ -235,6 +236,8 @@ def _settle(told: _Record, kind: str) -> Recorded:
             raise UsageError("fps is not told.")
         if told.first_frame_sha256 is None:
             raise UsageError("first_frame_sha256 is not told.")
+    if told.encoding.codec not in (None, *CODECS.get(kind, ())):
+        raise UsageError(f"{kind} holds no {told.encoding.codec}.")
     return Recorded(
         command=told.command,
         captions=CaptionPair(told.captions.appearance, told.captions.motion),
@@ -243,7 +246,7 @@ def _settle(told: _Record, kind: str) -> Recorded:
         clip=clip,
         stages=stages,
         environment=Environment(**{k: getattr(told, k) for k in Environment.model_fields}),
-        encoding=Encoding(kind, told.encoding.quality, told.encoding.loop),
+        encoding=Encoding(kind, told.encoding.quality, told.encoding.loop, told.encoding.codec),
         frames_sha256=told.frames_sha256,
         first_frame_sha256=told.first_frame_sha256,
     )

@@ -108,6 +108,7 @@ class Clip:
         *,
         quality: int | None = None,
         loop: int | None = None,
+        codec: str | None = None,
         metadata: bool = True,
     ) -> Path:
         """Write it to a file, or a folder of frames; see ``Still.save``.
@@ -117,6 +118,7 @@ class Clip:
             kind: its format, as ``--format``; None goes by the file's ending.
             quality: as ``--quality``.
             loop: as ``--loop``.
+            codec: as ``--codec``.
             metadata: whether the file carries the record.
 
         Raises:
@@ -125,7 +127,7 @@ class Clip:
         """
         file = Path(path)
         chosen = kind or kind_by_name(file, moving=True)
-        encoding = Encoding.choose(chosen, moving=True, quality=quality, loop=loop)
+        encoding = Encoding.choose(chosen, moving=True, quality=quality, loop=loop, codec=codec)
         save_video(file, self.frames, self.fps, encoding, _text(self.record, encoding, metadata))
         return file
 

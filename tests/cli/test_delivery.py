@@ -171,6 +171,16 @@ def test_frames_from_the_command_line(tiny_fdream: Fdream) -> None:
     assert sorted(p.name for p in Path("bare").iterdir()) == made[:3]
 
 
+def test_a_codec_from_the_command_line(tiny_fdream: Fdream) -> None:
+    assert tiny_fdream("t2v", "a corgi", "--seed", "3", "--codec", "av1", "-o", "a.webm").code == 0
+    record = read_record(Path("a.webm")).record
+    assert record is not None
+    assert record["encoding"] == {"format": "webm", "codec": "av1"}
+    refused = tiny_fdream("t2v", "a corgi", "--codec", "av1", "-o", "a.gif")
+    assert refused.code == 2
+    assert "webm holds vp9 or av1" in refused.err
+
+
 def test_quality_and_loop_from_the_command_line(tiny_fdream: Fdream) -> None:
     sizes = []
     for quality in ("10", "90"):

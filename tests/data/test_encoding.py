@@ -30,6 +30,16 @@ def test_loop_is_for_animations(kind: str, plays: int) -> None:
         Encoding.choose(kind, moving=True, loop=plays)
 
 
+def test_a_codec_is_for_the_containers_that_hold_it() -> None:
+    assert Encoding.choose("webm", moving=True, codec="av1") == Encoding("webm", codec="av1")
+    assert Encoding.choose("mp4", moving=True, codec="h264").codec == "h264"
+    for kind, codec in (("mp4", "av1"), ("gif", "vp9"), ("webm", "theora"), (None, "vp9")):
+        with pytest.raises(UsageError, match="webm holds vp9 or av1"):
+            Encoding.choose(kind, moving=True, codec=codec)
+    with pytest.raises(UsageError, match="--codec vp9: not for webp"):
+        Encoding.choose("webp", moving=False, codec="vp9")
+
+
 def test_a_picture_takes_a_quality_only_as_webp() -> None:
     assert Encoding.choose("webp", moving=False, quality=50).quality == 50
     with pytest.raises(UsageError, match="--format webp"):
@@ -47,3 +57,4 @@ def test_unknown_formats_are_told_the_known(moving: bool) -> None:
 def test_the_record_tells_what_was_asked_for_and_nothing_else() -> None:
     assert Encoding("mp4").record() == {"format": "mp4"}
     assert Encoding("gif", 50, 0).record() == {"format": "gif", "quality": 50, "loop": 0}
+    assert Encoding("webm", codec="av1").record() == {"format": "webm", "codec": "av1"}

@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,6 +27,7 @@ from fdream.data.readers import read_output
 from fdream.data.writers import encode_image, encode_video, save_video
 
 FILES = [kind for kind in VIDEO_FORMATS if kind != "frames"]
+AV1 = Encoding("webm", codec="av1")
 
 
 def moving_picture(frames: int = 6, height: int = 32, width: int = 48) -> np.ndarray:
@@ -38,32 +40,42 @@ def moving_picture(frames: int = 6, height: int = 32, width: int = 48) -> np.nda
     ).astype(np.uint8)
 
 
-@pytest.mark.parametrize("kind", FILES)
-def test_same_frames_same_bytes(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", [*map(Encoding, FILES), AV1], ids=str)
+def test_same_frames_same_bytes(encoding: Encoding, tmp_path: Path) -> None:
     hashes = set()
     for name in ("first", "second"):
         path = tmp_path / name
-        save_video(path, moving_picture(), 8, Encoding(kind), '{"schema": 1}')
+        save_video(path, moving_picture(), 8, encoding, '{"schema": 1}')
         hashes.add(hashlib.sha256(path.read_bytes()).hexdigest())
     assert len(hashes) == 1
-    piped = [encode_video(moving_picture(), 8, Encoding(kind), None) for _ in range(2)]
+    piped = [encode_video(moving_picture(), 8, encoding, None) for _ in range(2)]
     assert piped[0] == piped[1]
 
 
-@pytest.mark.parametrize("kind", ["mp4", "webm"])
+@pytest.mark.parametrize("encoding", [Encoding("mp4"), Encoding("webm"), AV1], ids=str)
 @pytest.mark.parametrize("piped", [False, True])
-def test_colours_survive(kind: str, piped: bool, tmp_path: Path) -> None:
-    path = tmp_path / f"out.{kind}"
+def test_colours_survive(encoding: Encoding, piped: bool, tmp_path: Path) -> None:
+    path = tmp_path / f"out.{encoding.kind}"
     if piped:
-        path.write_bytes(encode_video(moving_picture(), 8, Encoding(kind)))
+        path.write_bytes(encode_video(moving_picture(), 8, encoding))
     else:
-        save_video(path, moving_picture(), 8, Encoding(kind))
+        save_video(path, moving_picture(), 8, encoding)
     seen = read_video(path)
     assert seen.fps == 8
     error = seen.frames.astype(float) - moving_picture()
     assert 10 * np.log10(255**2 / (error**2).mean()) > 36
     # A wrong matrix or range shows as a shift of whole channels.
     assert np.abs(error.mean((0, 1, 2))).max() < 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "codec"),
+    [(Encoding("mp4"), "h264"), (Encoding("webm"), "vp9"), (AV1, "av1")],
+    ids=str,
+)
+def test_files_hold_the_codec_that_was_asked_for(encoding: Encoding, codec: str) -> None:
+    with av.open(io.BytesIO(encode_video(moving_picture(2), 8, encoding))) as opened:
+        assert opened.streams.video[0].codec.canonical_name == codec
 
 
 def test_piped_mp4_can_be_played_before_its_end() -> None:
@@ -153,22 +165,28 @@ def test_loop_counts_plays_in_every_format(plays: int) -> None:
     assert stated == {"gif": plays - 1 or None, "webp": plays, "apng": plays}
 
 
-@pytest.mark.parametrize("kind", ["mp4", "webm", "gif", "webp"])
-def test_quality_buys_likeness_with_bytes(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "codec"),
+    [("mp4", None), ("webm", None), ("webm", "av1"), ("gif", None), ("webp", None)],
+)
+def test_quality_buys_likeness_with_bytes(kind: str, codec: str | None) -> None:
     noise = np.random.default_rng(0).integers(-20, 20, (6, 32, 48, 3))
     frames = np.clip(moving_picture().astype(int) + noise, 0, 255).astype(np.uint8)
     sizes, errors = [], []
     for quality in (1, 30, 60, 90):
-        data = encode_video(frames, 8, Encoding(kind, quality))
-        assert data == encode_video(frames, 8, Encoding(kind, quality))
+        data = encode_video(frames, 8, Encoding(kind, quality, codec=codec))
+        assert data == encode_video(frames, 8, Encoding(kind, quality, codec=codec))
         sizes.append(len(data))
         errors.append(mean_error(data, frames))
     assert sizes == sorted(sizes)
     assert errors == sorted(errors, reverse=True)
     assert len(set(sizes)) == 4
-    assert data == encode_video(frames, 8, Encoding(kind))  # 90 is the default
+    assert data == encode_video(frames, 8, Encoding(kind, codec=codec))  # 90 is the default
     if kind != "gif":
-        assert mean_error(encode_video(frames, 8, Encoding(kind, 100)), frames) < errors[-1]
+        assert (
+            mean_error(encode_video(frames, 8, Encoding(kind, 100, codec=codec)), frames)
+            < errors[-1]
+        )
 
 
 def mean_error(data: bytes, frames: np.ndarray) -> float:

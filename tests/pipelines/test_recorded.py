@@ -146,6 +146,8 @@ HOSTILE: list[tuple[str, object]] = [
     ("encoding", {"quality": 0}),
     ("encoding", {"quality": 10**9}),
     ("encoding", {"loop": -1}),
+    ("encoding", {"codec": "av1"}),
+    ("encoding", {"codec": "-i /etc/passwd"}),
     ("frames_sha256", ...),
     ("frames_sha256", "0" * 63),
     ("first_frame_sha256", ...),
