@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -180,6 +181,8 @@ class TrainingLoop:
         progress = keeper.resume(self.reporter)
         loss, optimizer = engine.prepare(LossModule(self.objective, self.device), self.optimizer)
         if table.compile:
+            # diffusers remembers how it compared versions; tracing that anew changes nothing.
+            warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
             self.objective.compile()
         with Ahead(self._gather(engine), self.workers) as batches:
             watcher = Watcher(self.objective, self.folder, keeper, engine, batches, progress)
