@@ -71,6 +71,7 @@ test-slow: $(VENV)/.installed-ray
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/generate_cli.py
+	$(BIN)/python docs/quote_scores.py
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/startup.py
