@@ -108,7 +108,6 @@ class VideoOutputOptions(OutputOptions):
             help="How often a gif, webp or apng is played; 0 is for ever [default: 0].",
         ),
     ] = None
-
     codec: Annotated[
         str | None,
         typer.Option(

@@ -83,8 +83,8 @@ class Encoding:
         if codec is not None and (not moving or codec not in CODECS.get(kind, ())):
             holders = [f"{name} holds {' or '.join(held)}" for name, held in CODECS.items()]
             raise UsageError(
-                f"--codec {codec}: not for {kind}; leave it out, or choose another --format "
-                f"({', '.join(holders)})."
+                f"--codec {codec}: not for {kind}; leave it out, or choose a --codec and a "
+                f"--format that belong together ({', '.join(holders)})."
             )
         return cls(kind, quality, loop, codec)
 

@@ -112,7 +112,10 @@ def _check_kind(component: str, named: str) -> None:
     families, wanted = _FAMILIES[component]
     family = json_object(find_place(named) / "config.json", repr(named)).get("model_type")
     if family not in families:
-        raise WeightsError(f"{named!r}: {wanted} is wanted; this is of type {family!r}.")
+        raise WeightsError(
+            f"{named!r}: {wanted} is wanted; this is of type {family!r}. Name another with "
+            f"objective.{component}."
+        )
 
 
 def rebased(bundle: Bundle, base: str) -> Bundle:

@@ -98,13 +98,13 @@ def pipeline_folder(name: str) -> Path:
             f"{file}: {family.title} predicts epsilon or v_prediction, and this file does not say "
             f"which; write {file}:v_prediction if it was made for 768 pixels, else {file}:epsilon."
         )
-    name = f"{file.stem}-{held.identity(predicts)}"
+    entry = f"{file.stem}-{held.identity(predicts)}"
     if is_asked():
-        target = cache_root() / KIND / name
+        target = cache_root() / KIND / entry
         if not target.is_dir():
             raise _unconverted(file, family)
         return target
-    target = cache_folder(KIND) / name
+    target = cache_folder(KIND) / entry
     if not target.is_dir():
         _convert(file, family, predicts, held.dtype, target)
     return target

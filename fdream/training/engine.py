@@ -195,7 +195,8 @@ class Engine:
                 raise
             raise DeviceError(
                 "another process of this run has ended, and none can go on without it; what that "
-                "one said is the reason."
+                "one said is the reason. Mend that, then run the same command again: it goes on "
+                "from the last checkpoint."
             ) from error
 
     def wait(self) -> None:
