@@ -130,7 +130,7 @@ OUTPUTS: Final[dict[str, Bad]] = {
 
 IMAGES: Final[dict[str, Bad]] = {
     "absent": (4, "nowhere.png: cannot be read", f"{_I2V} nowhere.png"),
-    "folder": (4, "it is a folder; name the files in it", f"{_I2V} empty-folder"),
+    "folder": (4, "empty-folder: it is a folder; name the", f"{_I2V} empty-folder"),
     "locked": (4, "plain.png: cannot be read (Perm", f"{_I2V} plain.png", locked("plain.png")),
     "text": (4, "notes.txt: not a PNG, JPEG", f"{_I2V} notes.txt"),
     "0 bytes": (4, "empty.png: empty", f"{_I2V} empty.png"),
@@ -158,7 +158,7 @@ IMAGES: Final[dict[str, Bad]] = {
 
 LISTS: Final[dict[str, Bad]] = {
     "absent": (4, "nowhere.txt: cannot be read", "t2i --prompts nowhere.txt"),
-    "folder": (4, "it is a folder; name the files", "t2i --prompts empty-folder"),
+    "folder": (4, "empty-folder: it is a folder; name", "t2i --prompts empty-folder"),
     "locked": (4, "notes.txt: cannot be", "t2i --prompts notes.txt", locked("notes.txt")),
     "empty": (4, "holds no prompt", "t2v -o new.mp4 < empty.png"),
     "comments alone": (4, "holds no prompt", "t2v --prompts comments.txt -o new.mp4"),
