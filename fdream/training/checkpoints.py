@@ -25,6 +25,7 @@ from torch.optim import Optimizer
 
 from fdream.core.errors import WeightsError
 from fdream.core.paths import atomic_write
+from fdream.training import spread
 
 _PARTIAL = ".partial"
 _STATE = "state.json"
@@ -96,6 +97,8 @@ def save(
     averages: Mapping[str, Tensor],
     optimizer: Optimizer,
     extra: Mapping[str, Any] | None = None,
+    *,
+    writes: bool = True,
 ) -> Path:
     """Write a checkpoint and drop those older than the last ``KEPT``.
 
@@ -106,6 +109,7 @@ def save(
         averages: their averaged weights, by ``component.parameter``.
         optimizer: whose state goes in.
         extra: JSON values kept with the progress, such as a loss scale.
+        writes: whether this process does; where weights are spread, the others lend their parts.
 
     Returns:
         The folder of the new checkpoint.
@@ -114,17 +118,19 @@ def save(
         OSError: the disk is full or gone; nothing half-written is left.
     """
     final = folder / f"step-{progress.step:08d}"
+    tensors, rest = _optimizer_state(optimizer)
+    parts = {
+        "weights": _weights(modules),
+        "ema": {k: _kept(v) for k, v in averages.items()},
+        "optimizer": tensors,
+    }
+    if not writes:
+        return final
     partial = final.with_name(final.name + _PARTIAL)
     for stale in folder.glob(f"*{_PARTIAL}"):
         shutil.rmtree(stale)
     partial.mkdir(parents=True)
     try:
-        tensors, rest = _optimizer_state(optimizer)
-        parts = {
-            "weights": _weights(modules),
-            "ema": {k: v.contiguous() for k, v in averages.items()},
-            "optimizer": tensors,
-        }
         for name, part in parts.items():
             _write(part, partial / f"{name}.safetensors")
         state = {
@@ -183,6 +189,9 @@ def load(checkpoint: Path, modules: Mapping[str, nn.Module], optimizer: Optimize
         own = {
             k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")
         }
+        for key, part in module.state_dict().items():
+            if key in own and own[key].shape == part.shape:
+                own[key] = spread.like(own[key], part)
         try:
             module.load_state_dict(own)
         except RuntimeError as error:
@@ -248,11 +257,16 @@ def _weights(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     stored: set[int] = set()
     for name, module in modules.items():
         for key, value in module.state_dict().items():
-            value = value.contiguous()
+            value = _kept(value)
             # safetensors refuses tensors that share memory.
             weights[f"{name}.{key}"] = value.clone() if value.data_ptr() in stored else value
             stored.add(value.data_ptr())
     return weights
+
+
+def _kept(value: Tensor) -> Tensor:
+    """A tensor as it is saved: whole, and not in the way of the device if it had to be gathered."""
+    return (spread.full(value).cpu() if spread.is_part(value) else value).contiguous()
 
 
 def _optimizer_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -262,7 +276,7 @@ def _optimizer_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str,
     for index, entry in state.items():
         for key, value in entry.items():
             if isinstance(value, Tensor):
-                tensors[f"{index}.{key}"] = value.contiguous()
+                tensors[f"{index}.{key}"] = _kept(value)
             else:
                 rest[f"{index}.{key}"] = value
     return tensors, rest
@@ -291,5 +305,5 @@ def _restore_optimizer(
                 )
             # The fused kernels read parameter and state element by element in memory: a state in
             # another layout than its parameter would be paired with the wrong weights.
-            entry[key] = torch.empty_like(parameter).copy_(value)
+            entry[key] = spread.like(value, parameter)
     optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})

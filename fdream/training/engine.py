@@ -7,7 +7,6 @@ then means the same training on one GPU and on four.
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -28,6 +27,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fdream.core.errors import DeviceError
+from fdream.training import spread
 from fdream.training.objective import Share
 
 if TYPE_CHECKING:
@@ -38,11 +38,6 @@ ItemT = TypeVar("ItemT")
 # One process may encode a data set for hours while the others wait for it.
 _PATIENCE = timedelta(hours=24)
 _LOST = re.compile(r"Connection (closed|reset) by peer")
-_SPREAD = {
-    "ACCELERATE_USE_FSDP": "FSDP",
-    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
-    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +65,29 @@ class Engine:
         options: of the run.
 
     Raises:
-        DeviceError: the format does not train on the device, or accelerate was told to spread
-            weights over processes.
+        DeviceError: the format does not train on the device, or the launcher asks for a way of
+            spreading weights over processes that is not here.
     """
 
     def __init__(self, device: DeviceManager, options: EngineOptions) -> None:
-        _refuse_spread_weights()
         if device.kind != "cuda" and device.dtype == torch.float16:
             raise DeviceError(
                 f"dtype float16 on {device.kind}: its gradients overflow, and the scaling that "
                 "prevents it works on CUDA alone; add --dtype bfloat16 or float32."
             )
         self.device = device
-        self._accelerator = Accelerator(
+        spreads = spread.is_asked_for()
+        with spread.unasked():
+            self._accelerator = self._accelerate(options)
+        self.share = Share(self._accelerator.process_index, self._accelerator.num_processes)
+        self.spreads = spreads and self.share.count > 1
+        """Whether each process holds a part of the weights alone."""
+        if options.trackers:
+            self._accelerator.init_trackers(options.folder.name)
+
+    def _accelerate(self, options: EngineOptions) -> Accelerator:
+        device = self.device
+        return Accelerator(
             device_placement=False,  # ``device`` has placed everything, and knows the formats
             # ``device.autocast`` chooses the formats; float16 is named for its loss scale alone.
             mixed_precision="fp16" if device.dtype == torch.float16 else "no",
@@ -99,9 +104,6 @@ class Engine:
                 InitProcessGroupKwargs(timeout=_PATIENCE),
             ],
         )
-        self.share = Share(self._accelerator.process_index, self._accelerator.num_processes)
-        if options.trackers:
-            self._accelerator.init_trackers(options.folder.name)
 
     @property
     def is_main(self) -> bool:
@@ -113,10 +115,13 @@ class Engine:
         return {
             "processes": self.share.count,
             "distributed": self._accelerator.distributed_type.value.lower(),
+            "spread": self.spreads,
         }
 
     def prepare(self, module: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Any]:
         """Wrap the module whose forward is the loss, and its optimizer."""
+        if self.spreads:  # and the module is wrapped already
+            return module, self._accelerator.prepare(optimizer)
         with warnings.catch_warnings():
             # Its successor would still send buffers once, over what a resume has just restored.
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
@@ -134,7 +139,7 @@ class Engine:
     def clip(self, parameters: list[Tensor], longest: float) -> Tensor:
         """Shorten the whole gradient to a length, and return the length it had."""
         length = self._accelerator.clip_grad_norm_(parameters, longest)
-        return length if isinstance(length, Tensor) else torch.tensor(float(length or 0))
+        return spread.full(torch.as_tensor(0.0 if length is None else length))
 
     @property
     def scales_loss(self) -> bool:
@@ -211,19 +216,3 @@ class Engine:
         """End trackers, and forget the process group: the next run may choose another format."""
         self._accelerator.end_training()
         AcceleratorState._reset_state(reset_partial_state=self.share.count == 1)
-
-
-def _refuse_spread_weights() -> None:
-    """Refuse what `accelerate launch` announces and checkpoints here cannot hold.
-
-    Raises:
-        DeviceError: FSDP or DeepSpeed was asked for.
-    """
-    for variable, name in _SPREAD.items():
-        if os.environ.get(variable, "false").lower() in ("1", "true"):
-            raise DeviceError(
-                f"accelerate is set to {name}, which spreads weights over processes; checkpoints "
-                "here hold whole ones. Launch with `accelerate launch --multi_gpu` or torchrun: "
-                "only what is trained has gradients and optimizer state, so that it rarely needs "
-                "spreading."
-            )

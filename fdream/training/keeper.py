@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
 from fdream.core.errors import OutputError
 from fdream.core.report import Reporter
 from fdream.models.bundle import Bundle
-from fdream.training import checkpoints
+from fdream.training import checkpoints, spread
 from fdream.training.checkpoints import Progress
 from fdream.training.engine import Engine
 from fdream.training.objective import Objective
@@ -29,6 +30,7 @@ class Keeper:
         optimizer: whose state belongs to a checkpoint.
         average: of the trained weights; what bundles hold.
         engine: one of its processes writes.
+        loss: holds all that is trained; its weights may be spread over processes.
     """
 
     def __init__(
@@ -38,12 +40,14 @@ class Keeper:
         optimizer: Optimizer,
         average: WeightAverage,
         engine: Engine,
+        loss: nn.Module,
     ) -> None:
         self._objective = objective
         self._folder = folder
         self._optimizer = optimizer
         self._average = average
         self._engine = engine
+        self._loss = loss
 
     def resume(self, reporter: Reporter) -> Progress:
         """Put the newest whole checkpoint back in place, if there is one."""
@@ -62,9 +66,13 @@ class Keeper:
         Raises:
             OutputError: the disk is full or gone.
         """
-        if self._engine.is_main:
+        if self._engine.is_main or self._engine.spreads:
             self._write(progress)
         self._engine.wait()
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """Hold whole weights inside the block, for what is no training step."""
+        return spread.gathered(self._loss) if self._engine.spreads else nullcontext()
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -76,6 +84,7 @@ class Keeper:
         try:
             # Eagerly: a compiled module would compile again for every other batch size.
             with (
+                self.gathered(),
                 torch.no_grad(),
                 self._engine.device.autocast(),
                 torch.compiler.set_stance("force_eager"),
@@ -96,8 +105,11 @@ class Keeper:
                 self._average.shadow,
                 self._optimizer,
                 {"scaler": self._engine.scaler_state()},
+                writes=self._engine.is_main,
             )
             with self.averaged():
+                if not self._engine.is_main:
+                    return  # it has lent its parts
                 Bundle.write(folder.bundle, objective.components(), objective.information())
                 for name, module in objective.beside().items():
                     checkpoints.save_module(folder.root / name, module)

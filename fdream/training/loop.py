@@ -18,6 +18,7 @@ from fdream.core.device import DeviceManager
 from fdream.core.errors import FdreamError
 from fdream.core.recipe import TrainTable
 from fdream.core.report import Reporter
+from fdream.training import spread
 from fdream.training.batches import Ahead
 from fdream.training.checkpoints import Progress
 from fdream.training.engine import Engine, EngineOptions
@@ -173,13 +174,18 @@ class TrainingLoop:
         for module in modules.values():
             self.device.place(module)
             # Before the optimizer: its state takes the layout of the parameters it is built on.
-            if table.channels_last:
+            # Parts of weights have no such layout.
+            if table.channels_last and not engine.spreads:
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        loss: nn.Module = LossModule(self.objective, self.device)
+        if engine.spreads:
+            spread.check(table, self.device.dtype)
+            spread.spread(loss, self.objective.closed)
         self.optimizer = build_optimizer(modules, table, self.objective.groups)
         self.average = WeightAverage(modules, table.ema_decay)
-        keeper = Keeper(self.objective, self.folder, self.optimizer, self.average, engine)
+        keeper = Keeper(self.objective, self.folder, self.optimizer, self.average, engine, loss)
         progress = keeper.resume(self.reporter)
-        loss, optimizer = engine.prepare(LossModule(self.objective, self.device), self.optimizer)
+        loss, optimizer = engine.prepare(loss, self.optimizer)
         if table.compile:
             # diffusers remembers how it compared versions; tracing that anew changes nothing.
             warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
@@ -297,7 +303,11 @@ class TrainingLoop:
         modules = self.objective.modules.values()
         for module in modules:
             module.eval()
-        with self.device.autocast(), torch.compiler.set_stance("force_eager"):
+        with (
+            session.keeper.gathered(),
+            self.device.autocast(),
+            torch.compiler.set_stance("force_eager"),
+        ):
             found = self.objective.probe(batch.to(self.device.torch_device))
         for module in modules:
             module.train()

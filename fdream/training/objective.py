@@ -99,6 +99,8 @@ class Objective(ABC, Generic[BatchT]):
     """Whether the loss is a mean over samples, so that several processes may share a batch."""
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Names for parts of the model, as patterns of parameter names, for learning rates."""
+    closed: ClassVar[tuple[str, ...]] = ()
+    """Classes of layers whose weights nothing reads but their own forward."""
     uneven: bool = False
     """Whether some steps leave some trained weights without a gradient."""
 

@@ -13,6 +13,7 @@ from torch.optim import AdamW, Optimizer
 
 from fdream.core.errors import RecipeError
 from fdream.core.recipe import TrainTable
+from fdream.training import spread
 from fdream.training.muon import MATRIX, Muon, is_matrix
 
 FACTOR: Final = "factor"
@@ -152,7 +153,7 @@ class WeightAverage:
     def restore(self, shadow: Mapping[str, Tensor], updates: int) -> None:
         """Continue from saved averages."""
         for key, value in self.shadow.items():
-            value.copy_(shadow[key])
+            value.copy_(spread.like(shadow[key], value))
         self.updates = updates
 
     @torch.no_grad()

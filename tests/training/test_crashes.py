@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -216,7 +217,7 @@ def weights(folder):
 assert train(place / "whole", None) == 0
 wanted = weights(place / "whole")
 killed = 0
-for at in range(1, 200):
+for at in range(1, 200, int(sys.argv[3])):
     folder = place / f"killed-{at}"
     code = train(folder, at)
     if code == 0:
@@ -232,19 +233,42 @@ print(killed)
 """
 
 
-def test_kill_9_anywhere_in_a_save_loses_nothing(tmp_path: Path) -> None:
-    words = command(AUTOENCODER, tmp_path, "train.steps=4", "train.save_every=2")
-    # The output is each child's own.
-    words = [*words[1:], "-s", "objective.fit_pictures=4", "-s", "data.validation=2"]
+def kills(words: list[str], place: Path, every: int = 1) -> int:
+    """Kill runs at every so-manieth event of their saves, resume them, and count the kills."""
     done = subprocess.run(
-        [sys.executable, "-c", KILLER, json.dumps(words), str(tmp_path)],
+        [sys.executable, "-c", KILLER, json.dumps(words), str(place), str(every)],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert int(done.stdout.split()[-1]) >= 20  # events of two saves
+    return int(done.stdout.split()[-1])
+
+
+def test_kill_9_anywhere_in_a_save_loses_nothing(tmp_path: Path) -> None:
+    words = command(AUTOENCODER, tmp_path, "train.steps=4", "train.save_every=2")
+    # The output is each child's own.
+    words = [*words[1:], "-s", "objective.fit_pictures=4", "-s", "data.validation=2"]
+    assert kills(words, tmp_path) >= 20  # events of two saves
+
+
+def test_kill_9_in_a_save_loses_nothing_of_a_run_on_shards(
+    tmp_path: Path, sets: Callable[..., list[str]]
+) -> None:
+    more = {"run.threads": "1", "train.save_every": "1", "train.probe_every": "0"}
+    words = ["train", "webvid", *sets("webvid", **more)]
+    assert kills(words, tmp_path, every=9) >= 3
+
+
+def test_a_resume_is_proved_on_shards(tmp_path: Path, sets: Callable[..., list[str]]) -> None:
+    more = {"run.threads": "1", "train.steps": "4", "run.output": json.dumps(str(tmp_path / "r"))}
+    words = ["fdream", "train", "webvid", *sets("webvid", **more)]
+    done = run([*words, "--prove-resume", "--json"])
+    assert done.returncode == 0, done.stderr
+    proof = json.loads(done.stdout)
+    assert proof["steps"] == 4
+    assert proof["resumed_at"] <= proof["killed_after"]
 
 
 FULL = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import torch
 from fdream.core import device as device_module
 from fdream.core.device import DeviceManager, DeviceState
 from fdream.core.errors import DeviceError, FdreamError
+from fdream.core.recipe import TrainTable
+from fdream.training import spread
 from fdream.training.batches import Ahead
 from fdream.training.engine import Engine, EngineOptions
 from fdream.training.objective import Share
@@ -55,13 +58,50 @@ def test_shares_are_the_batch(count: int) -> None:
     assert len({len(part) for part in parts}) == 1
 
 
-@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
-def test_what_checkpoints_cannot_hold_is_refused_before_it_begins(
-    name: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, r"DeepSpeed.*--fsdp_version 2.*--multi_gpu"),
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1"}, "FSDP 1"),
+        (
+            {"ACCELERATE_USE_FSDP": "1", "FSDP_VERSION": "2", "FSDP_OFFLOAD_PARAMS": "true"},
+            "--fsdp_offload_params",
+        ),
+    ],
+)
+def test_ways_of_spreading_weights_that_are_not_here_are_refused_before_it_begins(
+    environment: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
-    with pytest.raises(DeviceError, match=r"--multi_gpu.*torchrun"):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DeviceError, match=told):
         Engine(DeviceManager.choose("cpu"), EngineOptions())
+
+
+def test_one_process_spreads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    engine = Engine(DeviceManager.choose("cpu"), EngineOptions())
+    assert not engine.spreads
+    assert os.environ["ACCELERATE_USE_FSDP"] == "true"  # what the launcher said stays said
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "dtype", "told"),
+    [
+        ({"optimizer": "muon"}, torch.float32, "muon"),
+        ({"compile": True}, torch.float32, r"train\.compile"),
+        ({}, torch.float16, "float16"),
+    ],
+)
+def test_what_needs_whole_weights_is_refused_where_they_are_spread(
+    changes: dict[str, object], dtype: torch.dtype, told: str
+) -> None:
+    table = TrainTable(objective="video").model_copy(update=changes)
+    with pytest.raises(DeviceError, match=told):
+        spread.check(table, dtype)
+    spread.check(TrainTable(objective="video"), torch.bfloat16)
 
 
 def test_float16_is_refused_where_its_gradients_cannot_be_scaled() -> None:

@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
+
+from fdream.models.bundle import Bundle
 
 pytestmark = [
     pytest.mark.slow,
@@ -103,6 +107,11 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return [row for row in map(json.loads, lines) if "loss" in row]
 
 
+def newest(folder: Path) -> Path:
+    """The last checkpoint of a run."""
+    return max((folder / "checkpoints").glob("step-*"))
+
+
 def same_learning(one: Path, two: Path) -> None:
     """Hold the losses of two runs together."""
     assert [row["step"] for row in rows(two)] == [1, 2, 3, 4]
@@ -127,6 +136,50 @@ def test_two_processes_on_shards_learn_what_one_learns(tmp_path: Path, words: An
         for folder in (one, two):
             lines = (folder / "quarantine.jsonl").read_text().splitlines()
             assert [json.loads(line)["clip"] for line in lines] == ["0.tar/short"], folder
+
+
+SPREAD = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+
+
+def test_weights_may_be_spread_over_processes_for_a_while(tmp_path: Path, words: Any) -> None:
+    keys = {
+        "objective.spatial": "full",
+        "train.gradient_checkpointing": "true",
+        "train.probe_every": "2",
+        "train.schedule": "constant",
+    }
+    short = {**keys, "train.steps": "2"}
+    jobs: list[Job] = [
+        (1, {}, words("alone", **keys)),
+        (2, SPREAD, words("spread", **keys)),
+        # The checkpoints of both are the same.
+        (2, SPREAD, words("gathered", **short)),
+        (1, {}, words("gathered", **keys)),
+        (1, {}, words("parted", **short)),
+        (2, SPREAD, words("parted", **keys)),
+    ]
+    codes, told = together(jobs)
+    assert codes == [[0] * count for count, _, _ in jobs], told[-3000:]
+    alone = newest(tmp_path / "alone")
+    for name in ("spread", "gathered", "parted"):
+        same_learning(tmp_path / "alone", tmp_path / name)
+        for part in ("weights", "ema", "optimizer"):
+            theirs = load_file(newest(tmp_path / name) / f"{part}.safetensors")
+            ours = load_file(alone / f"{part}.safetensors")
+            assert set(theirs) == set(ours)
+            # Adam turns rounding in gradients near zero into whole steps.
+            for key, value in ours.items():
+                torch.testing.assert_close(theirs[key], value, atol=1e-4, rtol=1e-4, msg=key)
+        held = Bundle.open(tmp_path / name)
+        for component in ("motion", "unet"):
+            for key, value in Bundle.open(tmp_path / "alone").load(component).state_dict().items():
+                same = held.load(component).state_dict()[key]
+                torch.testing.assert_close(same, value, atol=1e-4, rtol=1e-4, msg=key)
+    probed = [
+        [row["flow_ratio"] for row in rows(tmp_path / name) if "flow_ratio" in row]
+        for name in ("alone", "spread")
+    ]
+    assert len(probed[0]) == len(probed[1]) == 2
 
 
 def test_a_process_that_is_lost_ends_the_others_with_the_reason(tmp_path: Path, words: Any) -> None:

@@ -31,7 +31,7 @@ from fdream.stages.interfaces import FlowSupervisor
 from fdream.training.clips.dataset import ClipCoder, ClipDataset, Views
 from fdream.training.objective import Batch, Drawing, Objective, Share
 from fdream.training.objectives.video_drawing import draw_held_out
-from fdream.training.objectives.video_model import GROUPS, VideoModel
+from fdream.training.objectives.video_model import CLOSED, GROUPS, VideoModel
 from fdream.training.objectives.video_options import VideoOptions
 
 _EMPTY = CaptionPair("", "")
@@ -78,6 +78,7 @@ class VideoObjective(Objective[ClipBatch]):
     Options = VideoOptions
     splits = True
     groups = GROUPS
+    closed = CLOSED
 
     def __init__(
         self,

@@ -34,6 +34,9 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Names for parts of the model, for learning rates; whole components go by their own names."""
 
+CLOSED: Final = ("ResnetBlock2D", "BasicTransformerBlock", "TemporalConvolution")
+"""Layers whose weights are read by their own forward alone; the keys of our attentions are not."""
+
 
 class VideoModel:
     """The generator as training sees it.
