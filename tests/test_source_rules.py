@@ -164,3 +164,48 @@ def test_one_module_draws_bars_and_one_draws_tables() -> None:
     assert imported("tqdm") == {"core/report.py"}
     assert imported("rich") == {"cli/render.py"}
     assert modules("print") == set()
+
+
+EXTRAS = {"scenedetect", "pyarrow", "pebble", "fsspec", "aiohttp", "ray", "pandas", "peft"} | {
+    "torchmetrics",
+    "tensorboard",
+    "webdataset",
+    "ftfy",
+    "sentencepiece",
+}
+"""What extras bring, by the names under which it is imported."""
+NEEDS_AN_EXTRA = ("fdream.data.prep", "fdream.pipelines.prep", "fdream.pipelines.inspection")
+"""What only ``fdream prep`` imports, once it has asked for its extra."""
+
+
+def imported_at_once(tree: ast.Module, package: str) -> set[str]:
+    """What importing a module imports at once, with the packages around it."""
+    found: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    parts = package.split(".")
+    return found | {".".join(parts[:n]) for n in range(1, len(parts))}
+
+
+def test_a_plain_install_has_all_that_is_imported_without_asking() -> None:
+    graph = {}
+    for path in SOURCES:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        graph[name] = imported_at_once(ast.parse(path.read_text(encoding="utf-8")), name)
+
+    def reached(module: str) -> set[str]:
+        seen, open_ends = set(), [module]
+        while open_ends:
+            name = open_ends.pop()
+            if name not in seen:
+                seen.add(name)
+                open_ends += graph.get(name, ())
+        return {name.partition(".")[0] for name in seen} & EXTRAS
+
+    needs = {module: found for module in graph if (found := reached(module))}
+    outside = {m: found for m, found in needs.items() if not m.startswith(NEEDS_AN_EXTRA)}
+    assert not outside
+    assert needs, "prep needs its extra: the graph is not followed"

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from fdream.core.errors import DataError
 from fdream.core.prep_recipe import PrepRecipe, ReadTable
 from fdream.core.recipe_io import load_recipe, resolved_toml
-from fdream.data.prep.overlay import read_overlay
 from fdream.data.prep.report import (
     Findings,
     count_samples,
@@ -29,15 +28,16 @@ from fdream.data.prep.shard_builder import row_samples
 from fdream.data.prep.sources.find import open_source
 from fdream.data.prep.tally import count
 from fdream.data.shards.folder import RECIPE, ShardFolder
+from fdream.data.shards.overlay import read_overlay
 from fdream.data.shards.writer import FileRange
 
 if TYPE_CHECKING:
     from fdream.core.report import Reporter
     from fdream.data.prep.clipping import SourceResult, Step
-    from fdream.data.prep.overlay import Overlay
     from fdream.data.prep.samples import Sample
     from fdream.data.prep.sources.rows import SourceRow
     from fdream.data.prep.tally import Tally
+    from fdream.data.shards.overlay import Overlay
 
 _LOOKED_AT: Final = 200
 """Samples of other people's shards that are decoded to be measured."""

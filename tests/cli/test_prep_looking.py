@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fdream.data.prep.overlay import read_overlay
+from fdream.data.shards.overlay import read_overlay
 from fdream.data.shards.writer import write_tar
 from fdream.data.spriteworld.degrade import watermark
 

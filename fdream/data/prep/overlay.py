@@ -11,21 +11,15 @@ gradients. Ours: opacity and colour from mean and spread, which needs no alterna
 from __future__ import annotations
 
 import io
-import json
-import shutil
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from fdream.core.paths import atomic_write
-from fdream.data.images import open_image
 from fdream.data.media import read_video
 from fdream.data.prep.settling import read_samples, stored_videos
+from fdream.data.shards.overlay import Overlay, write_overlay
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +30,6 @@ if TYPE_CHECKING:
 FEWEST: Final = 16
 """Sources below which agreement may be chance."""
 
-_FOLDER: Final = "overlay"
 _LOOKED_AT: Final = (
     12  # the frame of a clip: later than a fade at its start, early enough to be cheap
 )
@@ -45,28 +38,6 @@ _VISIBLE: Final = 1.0  # levels a pixel
 _SMALLEST_SHARE: Final = 2e-4  # of the picture; less is noise
 _BLUR: Final = 0.7
 _OPAQUE: Final = 0.35  # of the usual spread; with 16 clips a spread is known to 18 %
-
-
-@dataclass(frozen=True, slots=True)
-class Overlay:
-    """An overlay that clips share.
-
-    Attributes:
-        mask: bool (H, W), where it is.
-        alpha: float32 (H, W) in [0, 1], its opacity; 0 outside the mask.
-        colour: uint8 (H, W, 3), RGB.
-        clips: how many were looked at.
-    """
-
-    mask: NDArray[np.bool_]
-    alpha: NDArray[np.float32]
-    colour: NDArray[np.uint8]
-    clips: int
-
-    @property
-    def area(self) -> float:
-        """Share of the picture that it covers."""
-        return float(self.mask.mean())
 
 
 def estimate_overlay(pictures: NDArray[np.uint8]) -> Overlay | None:
@@ -98,8 +69,7 @@ def estimate_overlay(pictures: NDArray[np.uint8]) -> Overlay | None:
 def find_overlay(folder: ShardFolder, clips: int) -> Overlay | None:
     """Look for an overlay in the clips of a run, kept or filtered, and write it beside the shards.
 
-    ``overlay/mask.png`` is white where it is, ``overlay/overlay.png`` is the overlay itself with
-    its opacity. Clips of the most common size are looked at, one of each source.
+    Clips of the most common size are looked at, one of each source.
 
     Args:
         folder: of the shards.
@@ -113,24 +83,8 @@ def find_overlay(folder: ShardFolder, clips: int) -> Overlay | None:
             video = io.BytesIO(videos[key].read())
             pictures.append(read_video(video, _LOOKED_AT + 1, place=key).frames[-1])
     found = estimate_overlay(np.stack(pictures)) if pictures else None
-    _write(folder.root / _FOLDER, found)
+    write_overlay(folder.root, found)
     return found
-
-
-def read_overlay(shards: Path) -> Overlay | None:
-    """Read the overlay that stands beside shards; None where none was found."""
-    place = shards / _FOLDER
-    if not (place / "overlay.json").is_file():
-        return None
-    mask, rgba = _pixels(place / "mask.png", "L"), _pixels(place / "overlay.png", "RGBA")
-    facts = json.loads((place / "overlay.json").read_text(encoding="utf-8"))
-    alpha = (rgba[..., 3] / np.float32(255)).astype(np.float32)
-    return Overlay(mask > 0, alpha, rgba[..., :3].copy(), int(facts["clips"]))
-
-
-def _pixels(path: Path, mode: str) -> NDArray[np.uint8]:
-    with path.open("rb") as stream, open_image(stream, str(path)) as picture:
-        return np.asarray(picture.convert(mode), np.uint8)
 
 
 def _choose(folder: ShardFolder, clips: int) -> dict[int, set[str]]:
@@ -203,25 +157,3 @@ def _inpainted(figure: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[
     spread = cv2.GaussianBlur(figure * weight[..., None], (0, 0), sigma)
     total = cv2.GaussianBlur(weight, (0, 0), sigma)[..., None]
     return np.where(mask[..., None], spread / np.maximum(total, 1e-3), figure).astype(np.float32)
-
-
-def _write(place: Path, overlay: Overlay | None) -> None:
-    if place.is_dir():
-        shutil.rmtree(place)
-    if overlay is None:
-        return
-    height, width = overlay.mask.shape
-    facts = {
-        "height": height,
-        "width": width,
-        "clips": overlay.clips,
-        "area": round(overlay.area, 6),
-        "mean_alpha": round(float(overlay.alpha[overlay.mask].mean()), 6),
-    }
-    rgba = np.dstack([overlay.colour, (overlay.alpha * 255).round().astype(np.uint8)])
-    with atomic_write(place) as aside:
-        aside.mkdir()
-        Image.fromarray(overlay.mask.astype(np.uint8) * 255).save(aside / "mask.png")
-        Image.fromarray(rgba).save(aside / "overlay.png")
-        text = json.dumps(facts, indent=2, sort_keys=True)
-        (aside / "overlay.json").write_text(text + "\n", encoding="utf-8")

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fdream.core.prep_recipe import FilterTable
-    from fdream.data.prep.overlay import Overlay
     from fdream.data.prep.tally import Tally
     from fdream.data.shards.folder import ShardFolder
+    from fdream.data.shards.overlay import Overlay
 
 FIGURES: Final = {
     "seconds": "length, s",

@@ -13,7 +13,7 @@ from fdream.core.report import printable
 from fdream.data.prep.report import Findings, Histogram, data_address
 
 if TYPE_CHECKING:
-    from fdream.data.prep.overlay import Overlay
+    from fdream.data.shards.overlay import Overlay
 
 _WIDTH: Final = 300
 _HEIGHT: Final = 90

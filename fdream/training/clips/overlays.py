@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fdream.data.prep.overlay import read_overlay
+from fdream.data.shards.overlay import read_overlay
 from fdream.training.clips.buckets import View
 from fdream.training.clips.index import ClipRecord
 from fdream.training.clips.pictures import fit
