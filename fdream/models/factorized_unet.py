@@ -31,6 +31,7 @@ class FactorizedUNet(nn.Module):
     Attributes:
         gradient_checkpointing: recompute each layer (ResNet, temporal, attention) in backward.
         bypass_temporal: skip the temporal layers, to measure what they do.
+        window: frames that see each other at once in attention over time; None for all.
 
     Raises:
         WeightsError: the base is not the one `motion` was made for.
@@ -46,6 +47,7 @@ class FactorizedUNet(nn.Module):
         self.motion = motion
         self.gradient_checkpointing = False
         self.bypass_temporal = False
+        self.window: int | None = None
         # Not buffers: these must stay float32 when the network is cast to half precision.
         steps = torch.arange(motion.schedule.num_steps)
         self._angles = motion.schedule.noise_angle(steps)
@@ -200,6 +202,7 @@ class _Walk:
                 self.level,
                 prepared.motion_keys.get(place),
                 prepared.motion_mask,
+                self.net.window,
             )
         return features
 

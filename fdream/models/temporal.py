@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from fdream.models.free_noise import mix_in_windows
 from fdream.models.motion_text_encoder import MotionCrossAttention
 from fdream.models.zero_init import zeroed
 
@@ -120,6 +121,7 @@ class TemporalAttention(nn.Module):
         level: Tensor,
         keys: tuple[Tensor, Tensor] | None,
         mask: Tensor | None,
+        window: int | None = None,
     ) -> Tensor:
         """Let every position look at itself in all frames, and at the motion caption.
 
@@ -129,23 +131,39 @@ class TemporalAttention(nn.Module):
             level: (B, E) embedding of noise level and frame rate.
             keys: keys and values of the motion text, from `MotionCrossAttention.project`.
             mask: (B, 1, 1, 1 + Lm) bool, true where a motion token counts.
+            window: how many frames see each other at once; None for all.
 
         Returns:
             (B F, C, h, w).
         """
         height = features.shape[-2]
         video = rearrange(features, "(b f) c h w -> b c f (h w)", f=num_frames)
+        told = self.level(level)[:, None]
+
+        def mix(part: Tensor) -> Tensor:
+            return self._mix(part, told, keys, mask)
+
+        mixed = mix(video) if window is None else mix_in_windows(mix, video, window)
+        return features + rearrange(mixed, "b f (h w) c -> (b f) c h w", h=height)
+
+    def _mix(
+        self,
+        video: Tensor,
+        told: Tensor,
+        keys: tuple[Tensor, Tensor] | None,
+        mask: Tensor | None,
+    ) -> Tensor:
+        """The transformer: (B, C, F, S) and (B, 1, inner) of the level to (B, F, S, C)."""
         tokens = self.proj_in(rearrange(self.norm(video), "b c f s -> b f s c"))
-        frames = torch.arange(num_frames, device=features.device)
-        place = sinusoids(frames, self.inner).to(tokens.dtype)[None] + self.level(level)[:, None]
+        frames = torch.arange(video.shape[2], device=video.device)
+        place = sinusoids(frames, self.inner).to(tokens.dtype)[None] + told
         tokens = tokens + place[:, :, None]
         tokens = tokens + self._attend_frames(self.norm_frames(tokens))
         if self.motion is not None and keys is not None:
             tokens = tokens + self.motion(tokens, keys, mask)
         hidden = F.gelu(self.hidden_in(self.norm_hidden(tokens)), approximate="tanh")
-        tokens = tokens + self.hidden_out(hidden)
-        out = rearrange(self.proj_out(tokens), "b f (h w) c -> (b f) c h w", h=height)
-        return features + out
+        out: Tensor = self.proj_out(tokens + self.hidden_out(hidden))
+        return out
 
     def _attend_frames(self, tokens: Tensor) -> Tensor:
         """Self-attention over F at every position: (B, F, S, inner) to the same."""

@@ -100,3 +100,22 @@ def test_a_bundle_without_motion_says_what_is_missing(tiny_bundle: Path, tmp_pat
     )
     with pytest.raises(WeightsError, match="no 'motion'"):
         generator.animate(FIRST, CAPTIONS, 2, 8.0, [1], SampleOptions())
+
+
+def test_more_frames_than_it_was_trained_for_are_made_in_windows(
+    generator: DreamerGenerator,
+) -> None:
+    def animate(seeds: list[int], frames: int = 7) -> np.ndarray:
+        first = FIRST.repeat(len(seeds), axis=0)
+        options = SampleOptions(guidance=1.0)
+        return generator.animate(first, CAPTIONS * len(seeds), frames, 8.0, seeds, options)
+
+    assert generator.default_frames == 3
+    both, alone = animate([1, 2]), animate([2])
+    assert both.shape[1] == 7
+    assert np.abs(both[1].astype(int) - alone[0]).max() <= 1
+    generator.network.window = None
+    assert not np.array_equal(animate([2]), alone)
+    short = animate([2], 3)
+    generator.network.window = 3
+    assert np.array_equal(animate([2], 3), short)

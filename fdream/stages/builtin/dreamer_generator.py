@@ -20,6 +20,7 @@ from fdream.core.seeds import initial_noise
 from fdream.models.conditions import Prediction, VideoCondition
 from fdream.models.factorized_unet import FactorizedUNet
 from fdream.models.foreign_base import rebased
+from fdream.models.free_noise import repeat_noise
 from fdream.models.latents import (
     decode_latents,
     encode_latents,
@@ -122,7 +123,9 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
                 unet, motion = self._load_spatial(), self._bundle.load("motion")
                 scaling = latent_scaling(self.part("vae"))
                 motion.check_base(unet, self._bundle.load("scheduler"), scaling)
-                self.add_module(_NETWORK, FactorizedUNet(unet, motion).eval())
+                network = FactorizedUNet(unet, motion).eval()
+                network.window = self.default_frames
+                self.add_module(_NETWORK, network)
         found = self._modules[_NETWORK]
         assert isinstance(found, FactorizedUNet)
         return found
@@ -157,7 +160,8 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
     ) -> NDArray[np.uint8]:
         """Animate each first frame; see ``VideoGenerator.animate``.
 
-        A video of one frame is that frame.
+        A video of one frame is that frame. Frames past the number that the bundle was trained for
+        are made in overlapping windows; see ``models.free_noise``.
 
         Raises:
             UsageError: the size is no multiple of the autoencoder's, or no frame is asked for.
@@ -188,6 +192,7 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
             grid = condition.first_latent.shape[-2:]
             channels = condition.first_latent.shape[1]
             noise = initial_noise((channels, frames, *grid), seeds)
+            noise = repeat_noise(noise, self.default_frames, seeds)
             latents = sample_latents(
                 sampler,
                 noise.to(self._device.torch_device),
