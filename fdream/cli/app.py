@@ -36,6 +36,7 @@ from fdream.cli import (
     train,
 )
 from fdream.cli.params import Verbosity
+from fdream.cli.sharing import WORDS
 from fdream.core import telemetry
 from fdream.core.errors import (
     EXIT_BUG,
@@ -173,7 +174,9 @@ def _invoke(args: list[str]) -> int:
             app(args, prog_name="fdream")
         # make_context and invoke, not main: that one would swallow closed pipes and interrupts.
         command = typer.main.get_command(app)
+        words = tuple(args)  # making a context uses them up
         with command.make_context("fdream", args) as ctx:
+            ctx.meta[WORDS] = words
             command.invoke(ctx)
         return 0
     except typer.Exit as done:

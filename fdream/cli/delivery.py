@@ -134,18 +134,23 @@ class Delivery:
                 "(numbered files) or -o folder/."
             )
 
-    def refuse_resuming(self) -> None:
-        """Say that ``--resume`` finds nothing to compare with here.
+    def refuse_finding(self, who: str) -> None:
+        """Refuse what cannot find earlier results again: by their names, and by their records.
+
+        Args:
+            who: wants to find them, such as ``--resume``.
 
         Raises:
             UsageError: results leave no file, or no record in it.
         """
         if self.place == "bytes":
-            raise UsageError("--resume looks for files, and standard output keeps none; give -o.")
+            raise UsageError(
+                f"{who}: results are found as files, and standard output keeps none; give -o."
+            )
         if not self.metadata:
             raise UsageError(
-                "--resume compares the records inside files, and --no-metadata leaves them out; "
-                "drop one of the two."
+                f"{who}: results are told by the records inside them, and --no-metadata leaves "
+                "these out; drop one of the two."
             )
 
     @property

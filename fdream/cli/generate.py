@@ -30,6 +30,7 @@ from fdream.cli.output_params import OutputOptions, VideoOutputOptions
 from fdream.cli.params import FitOption
 from fdream.cli.production import produce
 from fdream.cli.prompt_jobs import PromptSource, prompt_jobs, prompt_source
+from fdream.cli.sharing import EngineOption, is_for_ray, part_of, share_on_ray
 from fdream.cli.standard_input import PLACE, STDIN
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def t2i(
     out: OutputOptions,
     machine: MachineOptions,
     fit: FitOption = False,
+    engine: EngineOption = "local",
 ) -> None:
     """Draw an image from text: the first frame of a video.
 
@@ -69,14 +71,18 @@ def t2i(
     still = StillSettings(picture_size(size), sampling.sampling())
     delivery = out.delivery(moving=False)
     source = prompt_source(prompt, listed, "t2i")
+    part = part_of(engine, delivery, source.place)
     shop = machine.workshop(ctx, StageChoices(prior=prior, splitter=splitter))
     shop.check("prior", "splitter", scheduler=sampling.scheduler)
     if out.explain:
         explain_run(shop, delivery, _asked("t2i", source, prompt, repeat), fit=fit, still=still)
         return
+    if is_for_ray(engine):
+        share_on_ray(ctx, shop.device, shop.reporter)
+        return
     _fit(fit, shop, still=still)
     jobs = prompt_jobs(source, repeat, shop, still=still)
-    produce(jobs, delivery, shop.reporter, resume=out.resume)
+    produce(jobs, delivery, shop.reporter, resume=out.resume, part=part)
 
 
 @grouped
@@ -93,6 +99,7 @@ def i2v(
     out: VideoOutputOptions,
     machine: MachineOptions,
     fit: FitOption = False,
+    engine: EngineOption = "local",
 ) -> None:
     """Set an image in motion.
 
@@ -110,6 +117,7 @@ def i2v(
     clip, happens = shape.settings(sampling), motion_caption(motion)
     delivery = out.video_delivery()
     files = image_files(image)
+    part = part_of(engine, delivery, PLACE if STDIN in files else "")
     shop = machine.workshop(ctx, StageChoices(generator=generator, splitter=splitter))
     shop.check("generator", "splitter", scheduler=sampling.scheduler)
     if out.explain:
@@ -120,9 +128,12 @@ def i2v(
         }
         explain_run(shop, delivery, {**asked, **_repeated(repeat)}, fit=fit, clip=clip)
         return
+    if is_for_ray(engine):
+        share_on_ray(ctx, shop.device, shop.reporter)
+        return
     _fit(fit, shop, clip=clip)
     jobs = image_jobs(files, repeat, shop, clip=clip, motion=happens)
-    produce(jobs, delivery, shop.reporter, resume=out.resume)
+    produce(jobs, delivery, shop.reporter, resume=out.resume, part=part)
 
 
 @grouped
@@ -142,6 +153,7 @@ def t2v(
     out: VideoOutputOptions,
     machine: MachineOptions,
     fit: FitOption = False,
+    engine: EngineOption = "local",
 ) -> None:
     """Make a video from text: t2i and then i2v, with the frames that the pipe would give.
 
@@ -164,6 +176,7 @@ def t2v(
     if repeat.num > 1:
         delivery.refuse_several()
     source = prompt_source(prompt, listed, "t2v")
+    part = part_of(engine, delivery, source.place)
     choices = StageChoices(prior=prior, generator=generator, splitter=splitter)
     shop = machine.workshop(ctx, choices)
     shop.check("prior", "generator", "splitter", scheduler=sampling.scheduler)
@@ -171,9 +184,12 @@ def t2v(
         asked = {**_asked("t2v", source, prompt, repeat), "motion": happens}
         explain_run(shop, delivery, asked, fit=fit, still=still, clip=clip)
         return
+    if is_for_ray(engine):
+        share_on_ray(ctx, shop.device, shop.reporter)
+        return
     _fit(fit, shop, still=still, clip=clip)
     jobs = prompt_jobs(source, repeat, shop, still=still, clip=clip, motion=happens)
-    produce(jobs, delivery, shop.reporter, resume=out.resume)
+    produce(jobs, delivery, shop.reporter, resume=out.resume, part=part)
 
 
 def _fit(asked: bool, shop: Workshop, **settings: Any) -> None:

@@ -90,7 +90,7 @@ class OutputOptions:
             metadata=not self.no_metadata,
         )
         if self.resume:
-            decided.refuse_resuming()
+            decided.refuse_finding("--resume")
         return decided
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fdream.core import launch
+
 if TYPE_CHECKING:
     from fdream.core.device import DeviceManager
     from fdream.core.report import Reporter
@@ -81,7 +83,8 @@ def reporter_of(ctx: typer.Context) -> Reporter:
     from fdream.core.report import reporter
 
     told = verbosity_of(ctx)
-    return reporter(quiet=told.quiet, verbose=told.verbose)
+    # Of several processes one tells the rest of the story; all tell what goes wrong.
+    return reporter(quiet=told.quiet or not launch.is_main(), verbose=told.verbose)
 
 
 def choose_device(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fdream.cli.generation_jobs import Fault, Job, Product
+from fdream.cli.sharing import Part
 from fdream.core.errors import DataError, OutputError, UsageError
 from fdream.core.paths import unused
 
@@ -24,7 +25,12 @@ _MOST_NAMED: Final = 20
 
 
 def produce(
-    entries: Iterator[Job | Fault], delivery: Delivery, reporter: Reporter, *, resume: bool = False
+    entries: Iterator[Job | Fault],
+    delivery: Delivery,
+    reporter: Reporter,
+    *,
+    resume: bool = False,
+    part: Part | None = None,
 ) -> None:
     """Make and send every sample, in order.
 
@@ -33,6 +39,8 @@ def produce(
         delivery: where results go.
         reporter: who hears of faults.
         resume: skip what is there already.
+        part: which of them are made here; all when not given. Of several parts each skips what is
+            there, for only then do all give the same name to the same result.
 
     Raises:
         UsageError: standard output would get more results than it can take.
@@ -42,22 +50,31 @@ def produce(
     ahead = _Ahead(entries)
     faults = _Faults(reporter)
     note = _Note(delivery, reporter)
+    part = part or Part()
+    resume = resume or part.count > 1
     there = _AlreadyThere(delivery, reporter, note) if resume else None
+    jobs = 0
     for entry in ahead:
         if delivery.takes_one and ahead.several():  # before any work
             delivery.refuse_several()
         if isinstance(entry, Fault):
             if not ahead.several():
                 raise DataError(entry.message)
-            faults.add(entry)
-        elif there is not None:
-            there.make_missing(entry, ahead)
+            if part.index == 0:
+                faults.add(entry)
+            continue
+        mine, jobs = part.has(jobs), jobs + 1
+        if there is not None:
+            path = there.place(entry, ahead)
+            if mine:
+                there.make_missing(entry, path)
         else:
             product = entry.make()
             note.say_once(product)
             _send(product, entry, delivery, ahead)
     if there is not None:
         there.tell_skipped()
+    part.wait()
     faults.raise_if_any(ahead.given)
 
 
@@ -146,24 +163,33 @@ class _AlreadyThere:
         self._note = note
         self._taken: set[Path] = set()
         self._skipped = 0
+        self._seen = 0
 
-    def make_missing(self, job: Job, ahead: _Ahead) -> None:
-        """Make a sample unless it is there.
+    def place(self, job: Job, ahead: _Ahead) -> Path:
+        """Return where a sample belongs, which depends on those before it.
 
         Raises:
             UsageError: its seed is drawn, and its name depends on it: it is never there.
-            OutputError: its place holds something else.
         """
         named_by_seed = not self._delivery.overwrites and job.name.id is None
         if named_by_seed and not job.seeded:
             raise UsageError(
-                "--resume finds results by prompt and seed, and a seed that is drawn is never the "
-                'same again; give --seed N, or "seed" or "id" in each line of a JSON list.'
+                "results are found again by prompt and seed, and a seed that is drawn is never the "
+                'same; give --seed N, or "seed" or "id" in each line of a JSON list.'
             )
-        from fdream.pipelines.provenance import differences
-
         path = self._free(self._delivery.path(job.name, ahead.several))
         self._taken.add(path)
+        return path
+
+    def make_missing(self, job: Job, path: Path) -> None:
+        """Make a sample unless it is there.
+
+        Raises:
+            OutputError: its place holds something else.
+        """
+        from fdream.pipelines.provenance import differences
+
+        self._seen += 1
         wanted = self._delivery.complete(job.recipe())
         found = self._record(path)
         if found is not None:
@@ -183,7 +209,7 @@ class _AlreadyThere:
     def tell_skipped(self) -> None:
         """Say how many were there, lest a run that makes nothing looks like one that failed."""
         if self._skipped:
-            self._reporter.say(f"{self._skipped} of {len(self._taken)} were there; skipped.")
+            self._reporter.say(f"{self._skipped} of {self._seen} were there; skipped.")
 
     def _free(self, path: Path) -> Path:
         if path not in self._taken:

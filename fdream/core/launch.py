@@ -13,9 +13,19 @@ def num_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def is_launched() -> bool:
+    """Say whether a launcher started this process, be it alone."""
+    return "WORLD_SIZE" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
+
+
+def index() -> int:
+    """Return which of all the processes this one is, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def is_main() -> bool:
     """Say whether this process writes and speaks for all."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return index() == 0
 
 
 def local_index() -> int:

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from fdream.core.errors import StageError, UsageError
-from fdream.core.launch import is_main, num_processes
+from fdream.core.launch import index, is_main, num_processes
 from fdream.core.paths import CACHE_VARIABLE, cache_root
 from fdream.core.report import SilentReporter
 from fdream.evals.measuring import SetMeasurer
@@ -41,7 +41,7 @@ def spread(request: Request, plan: Plan, device: DeviceManager, reporter: Report
         return True
     from accelerate import PartialState
 
-    fill(plan, (int(os.environ.get("RANK", "0")), num_processes()), request.recipe.sets.num)
+    fill(plan, (index(), num_processes()), request.recipe.sets.num)
     PartialState().wait_for_everyone()
     return is_main()
 
