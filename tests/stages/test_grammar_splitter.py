@@ -14,7 +14,8 @@ import pytest
 from fdream.core.captions import CaptionPair
 from fdream.data.spriteworld.world import SpriteWorld
 from fdream.stages.builtin.grammar.phrases import camera_name, phrases
-from fdream.stages.builtin.grammar.tagger import clean
+from fdream.stages.builtin.grammar.sentence import sentence_tags
+from fdream.stages.builtin.grammar.tagger import _hanta, clean
 from fdream.stages.builtin.grammar.walk import participle
 from fdream.stages.builtin.grammar_splitter import GrammarSplitter
 from fdream.stages.spec import StageOptions
@@ -262,6 +263,25 @@ def test_camera_motions_have_names(said: str, name: str) -> None:
 )
 def test_participles(lemma: str, form: str) -> None:
     assert participle(lemma, lemma) == form
+
+
+def test_tags_are_hantas_own(benchmark_: ModuleType) -> None:
+    model = _hanta()
+    captions = benchmark_.unique_captions(500, strange=True)[::3]
+    sentences = [benchmark_.WORD.findall(caption) for caption in captions]
+    sentences += [["a"], [","], ["Xqzvw"], ["2014", "-", "UK"], ["''", "Run", "RUN", "run", "!"]]
+    sentences += [["to", "of", "in"] * 20, ["Slowly"] * 30, ["qwertzuiop" * 4, "\u732b", "\u00df"]]
+    for words in sentences:
+        assert sentence_tags(model, words) == model.tag_sent(words, taglevel=0), words
+
+
+def test_a_strange_word_is_guessed_once(splitter: GrammarSplitter) -> None:
+    guesses = _hanta().analyze_forward.cache_info
+    before = guesses().misses
+    for caption in ("a florblewick runs", "Florblewick sleeping", "the dog and the florblewick"):
+        split(splitter, caption)
+    assert guesses().misses == before + 1
+    assert guesses().maxsize < 100_000
 
 
 def test_the_model_is_the_installed_one(

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from fdream.core.errors import StageError
 from fdream.stages.builtin.grammar.phrases import Role, phrases
+from fdream.stages.builtin.grammar.sentence import sentence_tags
 
 _WORD: Final = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*|[^\w\s]|_")
 _MARKUP: Final = re.compile(r"<!--.{0,2000}?-->|</?[A-Za-z][^<>]{0,300}>", re.DOTALL)
@@ -30,6 +31,10 @@ _LONGEST_WORD: Final = 40
 
 _MARGIN: Final = 1.7
 """How much likelier as a noun an -ing word may be and still count as a verb where one fits."""
+
+
+_REMEMBERED: Final = 65536
+"""Words whose readings are kept; the least used makes room, so that memory stays bounded."""
 
 
 @dataclass(slots=True)
@@ -144,8 +149,7 @@ class CaptionTagger:
     def _tag_sentence(self, words: list[str]) -> list[tuple[str, str]]:
         if not words:
             return []
-        # Tags alone: HanTa would work out every lemma anew, and words come back.
-        tags = self._model.tag_sent(words, taglevel=0)
+        tags = sentence_tags(self._model, words)
         return [
             (_lemma(self._model, word.lower(), tag), tag)
             for word, tag in zip(words, tags, strict=True)
@@ -167,10 +171,14 @@ def _hanta() -> Any:
 
     # The model is a pickle, and HanTa would prefer a file of that name in the working folder:
     # an absolute path into the installed distribution is the only thing opened.
-    return HanoverTagger(str(model))
+    tagger = HanoverTagger(str(model))
+    # A word that its lexicon lacks is guessed letter by letter, which takes a millisecond and more,
+    # and is asked about again by each of the questions below: the guess is remembered.
+    tagger.analyze_forward = lru_cache(maxsize=_REMEMBERED)(tagger.analyze_forward)
+    return tagger
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=_REMEMBERED)
 def _verb_margin(model: Any, word: str) -> float:
     readings: dict[str, float] = {}
     for tag, likelihood in model.tag_word(word.lower(), casesensitive=False):
@@ -182,18 +190,18 @@ def _verb_margin(model: Any, word: str) -> float:
     return readings.get("NN1", -99.0) - verb
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=_REMEMBERED)
 def _lemma(model: Any, word: str, tag: str) -> str:
     return str(model.analyze(word, pos=tag)[0]).lower()
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=_REMEMBERED)
 def _may_be_base(model: Any, word: str) -> bool:
     readings = dict(model.tag_word(word, casesensitive=False))
     return bool(max(readings.get("VVB", -99.0), readings.get("VVI", -99.0)) > _KNOWN)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=_REMEMBERED)
 def _known(model: Any, word: str) -> bool:
     readings = model.tag_word(word, casesensitive=False)
     return bool(readings) and readings[0][1] > _KNOWN and readings[0][0] != "UNC"
