@@ -16,7 +16,7 @@ from fdream.data.spriteworld.world import SpriteWorld
 from fdream.stages.builtin.grammar.phrases import camera_name, phrases
 from fdream.stages.builtin.grammar.sentence import sentence_tags
 from fdream.stages.builtin.grammar.tagger import _hanta, clean
-from fdream.stages.builtin.grammar.walk import participle
+from fdream.stages.builtin.grammar.wording import participle
 from fdream.stages.builtin.grammar_splitter import GrammarSplitter
 from fdream.stages.spec import StageOptions
 
@@ -80,7 +80,7 @@ def test_motion_words_in_webvids_manner(splitter: GrammarSplitter, benchmark_: M
     assert figures["webvid, tuned on"]["precision"] >= 0.9
     assert figures["webvid, tuned on"]["recall"] >= 0.9
     assert figures["webvid, held out"]["precision"] >= 0.85
-    assert figures["webvid, held out"]["recall"] >= 0.8
+    assert figures["webvid, held out"]["recall"] >= 0.85
 
 
 def test_spriteworlds_motions_are_its_own(
@@ -133,6 +133,45 @@ def test_worked_examples(splitter: GrammarSplitter, example: tuple[str, str, str
 def test_things_are_no_motion(splitter: GrammarSplitter, caption: str, motion: str) -> None:
     pair = split(splitter, caption)
     assert (pair.appearance, pair.motion, pair.camera) == (caption, motion, "")
+
+
+@pytest.mark.parametrize(
+    ("caption", "motion"),
+    [
+        # Nouns that HanTa takes for adjectives.
+        ("Fisherman throws net into the river at dawn", "throws net into the river"),
+        ("Roulette wheel spinning, ball landing on red", "spinning, ball landing on red"),
+        ("Timer counting down from ten", "counting down from ten"),
+        # Verbs that it takes for nouns.
+        ("Carpenter sanding wooden board", "sanding wooden board"),
+        ("Woman lighting candle in church", "lighting candle"),
+        ("child drawing of a house on paper", "still"),
+        ("People rush in subway station", "rush"),
+        ("Man opens the door and leaves the room", "opens the door, leaves the room"),
+        ("Woman does yoga on mat", "does yoga"),
+        ("Fish being grilled on barbecue", "being grilled"),
+        # What is no place, no time and no frame.
+        (
+            "Chef cutting fruit with sharp knife on cutting board, hd",
+            "cutting fruit with sharp knife",
+        ),
+        ("Airplane landing at sunset", "landing"),
+        ("Tourists taking pictures of the tower", "taking pictures of the tower"),
+        # Particles and directions.
+        ("Girl puts makeup on in front of mirror", "puts makeup on"),
+        ("Pendulum swinging back and forth", "swinging back and forth"),
+        ("Dominoes falling one by one", "falling one by one"),
+        ("Sun setting behind mountains", "setting behind mountains"),
+        # Who moves.
+        ("Girl with long hair running through a field", "running through a field"),
+        ("Lake with ducks swimming", "ducks swimming"),
+        ("Sky with clouds moving fast", "clouds moving fast"),
+        ("girl ice skating", "ice skating"),
+        ("Ice melting in a glass", "melting"),
+    ],
+)
+def test_fragments_are_read(splitter: GrammarSplitter, caption: str, motion: str) -> None:
+    assert split(splitter, caption).motion == motion
 
 
 @pytest.mark.parametrize("caption", ["", " ", "\n\n", "\x00\x07"])
@@ -240,6 +279,9 @@ def test_no_content_word_is_lost(splitter: GrammarSplitter, benchmark_: ModuleTy
         ("camera orbits around", "orbit"),
         ("tracking shot", "track"),
         ("static camera", "static"),
+        ("steadicam shot", "track"),
+        ("vertical panning", "pan"),
+        ("drone ascending", "crane"),
     ],
 )
 def test_camera_motions_have_names(said: str, name: str) -> None:

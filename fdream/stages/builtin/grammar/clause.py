@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
-from fdream.stages.builtin.grammar.tagger import CaptionTagger, Token
+from fdream.stages.builtin.grammar.reading import (
+    ADJECTIVES,
+    BE,
+    DETERMINERS,
+    FINITE,
+    NOUNS,
+    PARTICIPLES,
+    PRONOUNS,
+    Form,
+    Reading,
+)
+from fdream.stages.builtin.grammar.tagger import CaptionTagger
 from fdream.stages.builtin.grammar.words import (
+    ACTIVITIES,
     ATTRIBUTES,
     CROWDS,
     FIRST_PARTS,
@@ -16,54 +27,14 @@ from fdream.stages.builtin.grammar.words import (
     MAKING,
     MOVING_OBJECTS,
     PATHS,
+    PERSONS,
     RISING,
     STATES,
     THINGS_IN_ING,
 )
 
-NOUNS: Final = frozenset({"NN0", "NN1", "NN2", "NP0", "UNC", "ZZ0"})
-DETERMINERS: Final = frozenset({"AT0", "DPS", "DT0", "CRD", "ORD"})
-ADJECTIVES: Final = frozenset({"AJ0", "AJC", "AJS"})
-PRONOUNS: Final = frozenset({"PNP", "PNX", "PNI"})
-BE: Final = frozenset({"VBZ", "VBB", "VBD"})
-PARTICIPLES: Final = frozenset({"VVG", "VHG", "VDG"})
-FINITE: Final = frozenset({"VVB", "VVI", "VVZ", "VVD", "VDZ"})
-
-Form = Literal["participle", "finite", "passive", "attribute"]
-
-
-@dataclass(slots=True)
-class Reading:
-    """What the grammar makes of a caption.
-
-    Attributes:
-        tokens: with ``moving`` and ``still`` filled in.
-        doubted: tokens where a decision went against, or without, the tagger.
-        spans: how many motion spans there are.
-        main: the token of the caption's main thing, once met.
-        main_lemma: its dictionary form, else empty.
-        last_form: of the last motion in the clauses before.
-    """
-
-    tokens: list[Token]
-    doubted: set[int] = field(default_factory=set)
-    spans: int = 0
-    main: int = -1
-    main_lemma: str = ""
-    last_form: Form | None = None
-
-    def open_span(self) -> int:
-        """Return the number of a new motion span."""
-        self.spans += 1
-        return self.spans
-
-    def meet(self, at: int) -> None:
-        """Remember the caption's main thing: it goes without saying in the motion half."""
-        self.main, self.main_lemma = at, self.tokens[at].lemma
-
-    def forget(self) -> None:
-        """Forget the main thing: what came so far was no more than a place and a date."""
-        self.main, self.main_lemma = -1, ""
+_AFTER_PHRASES: Final = frozenset({"", "PRP", "PRF", "CJC", "CJS", "PUN", "TO0"})
+"""Tags of what may follow a phrase that ends without a noun."""
 
 
 class Clause:
@@ -86,6 +57,10 @@ class Clause:
 
     def is_noun(self, at: int) -> bool:
         return at < self.end and self.tokens[at].tag in NOUNS and self.tokens[at].role is None
+
+    def first_part(self, at: int) -> bool:
+        """Whether a word begins an activity that is written apart: "*ice* skating"."""
+        return self.lower(at) in FIRST_PARTS and self.lower(at + 1) in ACTIVITIES
 
     def same_phrase(self, at: int) -> bool:
         return at < self.end and self.tokens[at].phrase == self.tokens[at - 1].phrase
@@ -160,6 +135,20 @@ class Clause:
             at += 1
         return at if noun else start
 
+    def complement(self, at: int) -> int:
+        """Return where what a verb or preposition governs ends: a noun phrase, or what stands bare.
+
+        The tagger takes many a noun at the end of a phrase for an adjective ("throws *net* into the
+        river"), and a number or colour may stand alone ("counting down from *ten*").
+        """
+        end = self.noun_phrase(at)
+        if end > at:
+            return end
+        while self.tag(end) in ADJECTIVES or self.tag(end) in DETERMINERS:
+            end += 1
+        bare = self.tag(end - 1) in (*ADJECTIVES, "CRD") and self.tag(end) in _AFTER_PHRASES
+        return end if bare else at
+
     def _is_modifier(self, at: int) -> bool:
         """Whether a participle or adverb stands before a noun: "freshly roasted beef"."""
         if self.tag(at) == "AV0" and not self.lower(at).endswith("ly"):
@@ -180,7 +169,8 @@ class Clause:
         token = self.tokens[at]
         form: Form | None = None
         if token.lower == "being":
-            form = "passive" if self.tag(at + 1) in ("VVN", "VVD") else None
+            suffers = self.tag(at + 1) == "AJ0" and self.lower(at + 1).endswith("ed")
+            form = "passive" if suffers or self.tag(at + 1) in ("VVN", "VVD") else None
         elif token.lower.endswith("ing") and len(token.lower) > 4:
             form = self._participle(at)
         elif token.tag in FINITE or token.tag in ("NN1", "NN2", "VVN"):
@@ -196,9 +186,16 @@ class Clause:
         lemma = self.lemma(at)
         noun_follows = after in NOUNS or after in ADJECTIVES
         if token.tag not in PARTICIPLES:
-            if token.lower in THINGS_IN_ING and previous not in BE and after not in DETERMINERS:
+            person = before >= self.start and self.tokens[before].lemma in PERSONS
+            # "child drawing a house" acts; "child drawing" and "child drawing of a house" do not.
+            works = person and after not in ("", "PUN", "PRF")
+            acting = previous in BE or (works and self.tagger.may_be_verb(token.lower))
+            thing = token.lower in THINGS_IN_ING and not acting
+            if thing and after not in DETERMINERS:
                 return None
-            acts = after in ("AT0", "DPS", "PNX") or (previous in NOUNS and not noun_follows)
+            # No compound goes on with an adjective: "carpenter sanding wooden board".
+            alone = not noun_follows or after in ADJECTIVES or (person and not thing)
+            acts = after in ("AT0", "DPS", "PNX") or (previous in NOUNS and alone and not thing)
             acts = acts or (before < self.start and self._goes_somewhere(at))
             if not acts and not self.tagger.may_be_verb(token.lower):
                 return None
@@ -218,7 +215,7 @@ class Clause:
             if token.tag not in PARTICIPLES:
                 self.reading.doubted.add(at)
             if token.tag in NOUNS and after in NOUNS and token.lower in THINGS_IN_ING:
-                return None
+                return "participle" if acting else None
             return "participle"
         if before < self.start:
             if not noun_follows:
@@ -232,7 +229,7 @@ class Clause:
         if noun_follows and lemma in ATTRIBUTES and before < self.start:
             return "attribute"
         gerund = after in DETERMINERS
-        leads = previous in ("PRP", "PRF") or self.lower(at - 1) in FIRST_PARTS
+        leads = previous in ("PRP", "PRF") or self.first_part(at - 1)
         return "participle" if gerund and leads else None
 
     def _goes_somewhere(self, at: int) -> bool:
@@ -251,8 +248,12 @@ class Clause:
         subject = self.tokens[before]
         leads = after in ("AT0", "DPS", "AVP", "PNX") or self.lower(at + 1) in PATHS
         if token.tag == "NN2":
-            # "a dog shakes off water", where the tagger saw several shakes
-            if not (previous in ("NN1", "NP0") and after in ("AVP", "AT0", "DPS", "PNX")):
+            # "a dog shakes off water", "opens the door and leaves the room", where the tagger saw
+            # several shakes and leaves
+            goes_on = previous == "CJC" and self._chained(before)
+            if not (goes_on or previous in ("NN1", "NP0")):
+                return None
+            if after not in ("AVP", "AT0", "DPS", "DT0", "PNX"):
                 return None
             if not token.lower.endswith("s") or subject.lower.endswith("s"):
                 return None
@@ -260,17 +261,20 @@ class Clause:
             return "finite"
         if token.tag == "NN1" or (token.tag == "VVN" and not token.lower.endswith("ed")):
             # "two kids run along the beach", where the tagger saw one run, or what was run
-            if previous == "NN2" and leads and self.tagger.may_be_base(token.lower):
+            several = previous == "NN2" and leads
+            if token.tag == "NN1" and subject.lemma in PERSONS and after == "PRP":
+                several = previous in ("NN0", "NN2")  # "people rush in a subway station"
+            if several and self.tagger.may_be_base(token.lower):
                 self.reading.doubted.add(at)
                 return "finite"
             if token.tag == "NN1":
                 return None
         if subject.lemma in FIXED:
             return None
-        earlier = self.tokens[self.start : before]
-        chained = previous == "CJC" and any(t.tag in FINITE for t in earlier)
+        chained = previous == "CJC" and self._chained(before)
         if token.tag == "VDZ":
-            return "finite" if chained and after in DETERMINERS else None
+            does = previous in NOUNS and (after in NOUNS or after in DETERMINERS)
+            return "finite" if does or (chained and after in DETERMINERS) else None
         if token.tag == "VVZ":
             return "finite" if previous in NOUNS or previous in PRONOUNS or chained else None
         if token.tag in ("VVB", "VVI"):
@@ -297,6 +301,10 @@ class Clause:
         if token.tag == "VVN" and self.lower(before) in ("get", "gets", "getting"):
             return "finite"
         return None
+
+    def _chained(self, before: int) -> bool:
+        """Whether a finite verb stands in the clause before a conjunction."""
+        return any(t.tag in FINITE for t in self.tokens[self.start : before])
 
     def _is_state(self, at: int, form: Form) -> bool:
         lemma = self.lemma(at)

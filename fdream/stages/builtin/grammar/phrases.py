@@ -41,7 +41,7 @@ _CAMERA = "|".join(
         rf"(?:the |a )?(?:drone |steadicam )?camera "
         rf"(?:(?:is|then|also|now|starts|begins|to|\w+ly) )*{_MOVES}\w*(?: {_WHITHER})*",
         rf"(?<!a )(?<!the )(?<!an )(?<!\w )drone (?:is )?"
-        rf"(?:fl|mov|ris|circl|orbit|glid|pull|push)\w+(?: {_WHITHER})*",
+        rf"(?:fl|mov|ris|circl|orbit|glid|pull|push|ascend|descend|approach)\w+(?: {_WHITHER})*",
         rf"(?:{_PACE})?(?:camera )?zoom(?:s|ing|ed)?[- ](?:{_WHITHER})",
         rf"(?:{_PACE})?(?:camera )?zoom(?:ing)?(?: shot| effect)?(?= of\b)",
         rf"(?:{_PACE})?(?:camera )?(?:pan(?:s|ning|ned)?|tilt(?:s|ing|ed)?)(?: shot)? {_WHITHER}"
@@ -49,9 +49,9 @@ _CAMERA = "|".join(
         rf"(?:{_PACE})?(?:pan|tilt)(?:ning|ing)?[- ](?:shot|move|movement|view)",
         rf"(?:(?<=^)|(?<=[.,;:\n] )|(?<=[.,;:\n]))(?:{_PACE})?(?:pan|tilt)(?:ning|ing)?"
         rf"(?= (?:of|across|over|from|to|along|around|through)\b)",
-        rf"(?:{_PACE})?(?:hand[- ]?held )?(?:dolly|slider|crane|jib|tracking|travell?ing|trucking|"
-        rf"orbit(?:al|ing)?|arc|panning|tilting|panoramic) (?:camera )?"
-        rf"(?:shot|move|movement|motion)s?(?: {_WHITHER})*",
+        rf"(?:{_PACE})?(?:hand[- ]?held )?(?:dolly|slider|crane|jib|gimbal|steadicam|"
+        rf"tracking|travell?ing|trucking|orbit(?:al|ing)?|arc|panning|tilting|panoramic) "
+        rf"(?:camera )?(?:shot|move|movement|motion)s?(?: {_WHITHER})*",
         rf"(?:{_PACE})?(?:dolly|truck|pedestal|crane|jib) (?:{_WHITHER}|zoom)",
         rf"(?:{_PACE})(?:push|pull)(?:ing)?[- ](?:in|out|back)",
         r"(?:(?<=^)|(?<=[.,;:\n] ))(?:push|pull)(?:ing)?[- ](?:in|out|back)(?=[.,;:\n]|$)",
@@ -62,12 +62,13 @@ _CAMERA = "|".join(
         r"hand[- ]?held(?: (?:camera|shot|footage|video|cam|movement))*",
         r"(?:featuring |with )?(?:an? )?(?:steady|smooth|stable)(?: and (?:steady|smooth|stable))? "
         r"(?:perspective|camera(?: movement| motion)?)",
-        r"moving camera|"
+        r"(?:moving|tracking|panning|rotating|flying|gliding|sliding) camera|"
+        r"(?:vertical|horizontal) (?:pan|tilt)(?:ning|ing)?|"
         r"(?:\w+ )?camera (?:movement|motion|move|rotation|flight|pan|tilt|zoom|fly)s?"
         rf"(?:[- ](?:over|through))?(?: {_WHITHER})*",
         r"static (?:shot|camera|view|frame)|(?:fixed|locked(?:[- ](?:off|down))?) (?:camera|shot)",
         r"still(?= (?:video|footage|shot|camera)\b)",
-        r"(?:drone |aerial |low |bird )?(?:fly[- ]?(?:over|through|by)s?)(?: shot)?",
+        r"(?:(?:drone|aerial|low|bird) ){0,2}(?:fly[- ]?(?:over|through|by)s?)(?: shot)?",
         r"(?:(?<=^)|(?<=[.,;:\n] ))(?:(?:drone|aerial|low|slow) ){0,2}flight"
         r"(?= (?:over|through|above|along)\b)",
     )
@@ -78,8 +79,9 @@ _TEMPO = (
     r"(?:in |at )?(?:an? )?(?:time[- ]?lapses?|hyper[- ]?lapses?)(?: mode)?)"
     r"(?: (?:shot|footage|video|clip|effect)s?(?=[.,;]|$))?|"
     r"(?:in )?(?:fast|accelerated|reversed?) motion|"
-    r"(?:at |in )?(?:high|full|top|double|normal) speed|in reverse|"
-    r"(?<=, )rotation(?=[.,]|$)|sped[- ]up|speed(?:ed)?[- ]up"
+    r"(?:at |in )?(?:high|full|top|double|normal) speed(?! camera)|in reverse|"
+    r"(?<=, )rotation(?=[.,]|$)|sped[- ]up|speed(?:ed)?[- ]up|"
+    r"one by one|one after (?:another|the other)|again and again|over and over"
 )
 _STILL = (
     r"frozen in time|in a still frame|"
@@ -91,8 +93,10 @@ _KIND = (
     r"scene|film|panorama|portrait|silhouette|silhouettes|closeup|close-up|macro|pov|"
     r"illustration|painting|render|rendering)s?"
 )
+# "Tourists taking pictures of the tower" are no frame; a picture of them would be.
+_SHOOTS = r"(?:tak|mak|shoot|film|record|post|edit|send|creat)(?:e|es|s|ing)? "
 _FRAME = (
-    rf"(?:(?:^|(?<=[.,;:\n] )|(?<=[.,;:\n]))(?:an? |the )?(?:[\w/-]+ ){{0,4}}?"
+    rf"(?:(?:^|(?<=[.,;:\n] )|(?<=[.,;:\n]))(?:an? |the )?(?:(?!{_SHOOTS})[\w/-]+ ){{0,4}}?"
     rf"(?:{_KIND}|close[- ]?ups?|extreme close[- ]?ups?)"
     rf"(?: (?:shot|view|footage|video|image|portrait))*"
     rf"(?: (?:of|on|from|in which|where|showing|that shows))\b)|"

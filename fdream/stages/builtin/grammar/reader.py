@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from fdream.stages.builtin.grammar.clause import (
+from fdream.stages.builtin.grammar.clause import Clause
+from fdream.stages.builtin.grammar.reading import (
     ADJECTIVES,
     BE,
     DETERMINERS,
     NOUNS,
     PRONOUNS,
-    Clause,
     Form,
     Reading,
 )
 from fdream.stages.builtin.grammar.tagger import CaptionTagger, Token
 from fdream.stages.builtin.grammar.walk import Walk
-from fdream.stages.builtin.grammar.words import CAMERA_PATHS, DIRECTIONS, FIRST_PARTS, PICTURES
+from fdream.stages.builtin.grammar.words import CAMERA_PATHS, DIRECTIONS, PERSONS, PICTURES
 
 _LONGEST_CLAUSE: Final = 120
 """Tokens; longer ones, which are no language, are read in pieces."""
@@ -115,7 +115,7 @@ class _ClauseReader:
     def _meet(self, at: int) -> None:
         """Take the first thing of the caption for its main one."""
         token = self.clause.tokens[at]
-        speaks_of_it = token.lemma not in PICTURES and token.lower not in FIRST_PARTS
+        speaks_of_it = token.lemma not in PICTURES and not self.clause.first_part(at)
         if self.reading.main_lemma or token.role is not None or token.tag not in NOUNS:
             return
         compound = self.clause.is_noun(at + 1) and self.clause.verb_form(at + 1) is None
@@ -167,7 +167,7 @@ class _ClauseReader:
             while first > clause.start and clause.tag(first - 1) in NOUNS:
                 first -= 1
             # Between auxiliary and participle stands no subject.
-            return clause.tag(first - 1) in BE or token.lower in FIRST_PARTS
+            return clause.tag(first - 1) in BE or clause.first_part(at)
         return token.tag == "XX0" or (token.tag == "AV0" and token.lower.endswith("ly"))
 
     def _attribute(self, at: int) -> int:
@@ -210,7 +210,10 @@ class _ClauseReader:
         if not self.reading.main_lemma:
             self.reading.meet(subject)
         elif name.tag not in PRONOUNS and name.lemma != self.reading.main_lemma:
-            absolute = clause.lower(first - 1) == "with" or clause.tag(first - 1) == "CJS"
+            having = clause.lower(first - 1) == "with"
+            if having and self.reading.main_lemma in PERSONS and self.reading.main == first - 2:
+                return  # "a girl with long hair running": the girl runs
+            absolute = having or clause.tag(first - 1) == "CJS"
             if first == clause.start or absolute or self._opens(first):
                 for index in range(first, subject + 1):
                     clause.take(index, span)

@@ -29,7 +29,7 @@ _LONGEST_SENTENCE: Final = 200
 _LONGEST_WORD: Final = 40
 """Characters of a word that HanTa is shown: its work grows faster than the word."""
 
-_MARGIN: Final = 1.7
+_MARGIN: Final = 1.8
 """How much likelier as a noun an -ing word may be and still count as a verb where one fits."""
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
-from fdream.stages.builtin.grammar.clause import NOUNS, Clause, Form
+from fdream.stages.builtin.grammar.clause import Clause
+from fdream.stages.builtin.grammar.reading import NOUNS, Form
 from fdream.stages.builtin.grammar.tagger import Token
+from fdream.stages.builtin.grammar.wording import participle
 from fdream.stages.builtin.grammar.words import (
     AFTER_PARTICLES,
     BECOMING,
@@ -24,6 +23,7 @@ from fdream.stages.builtin.grammar.words import (
     PLACE_ADVERBS,
     SLIPPING,
     STEPS,
+    TIMES,
     TOOLS,
     VEHICLES,
     WAYS,
@@ -62,19 +62,29 @@ class Walk:
             clause.take(at, self.span)
             at += 1
         at = self._directions(at)
-        end = clause.noun_phrase(at)
         becoming = self.lemma in BECOMING and clause.tag(at) in ("AJ0", "AJC", "VVN")
+        end = clause.noun_phrase(at) if becoming else clause.complement(at)
         if end > at:
             self.keeps_verb = True
             for index in range(at, end):
                 clause.take(index, self.span)
-            at = self._directions(end)
+            at = self._directions(self._late_particle(end))
         elif becoming and end == at:
             clause.take(at, self.span, still="")
             at = self._directions(at + 1)
         at = self._tail(at)
         self._still_verb()
         return at
+
+    def _late_particle(self, at: int) -> int:
+        """Take "on" of "puts makeup on in front of a mirror"."""
+        clause = self.clause
+        late = self.lemma in PHRASAL.get(clause.lower(at), ())
+        after = clause.tag(at + 1)
+        if not late or after not in AFTER_PARTICLES or after == "PRF":
+            return at
+        clause.take(at, self.span)
+        return at + 1
 
     def _coordinated(self, at: int) -> int:
         """Take "tapping" of "swiping and tapping", where nothing lies between."""
@@ -130,7 +140,7 @@ class Walk:
                 continue
             if token.tag == "TO0" and clause.tag(at + 1) in ("VVI", "VVB", "VBI", "VHI", "NN1"):
                 return self._purpose(at)
-            if token.tag == "PRP" and clause.tag(at + 1) == "VVG" and self._tight(at):
+            if self._leads_to_gerund(at) and self._tight(at):
                 return self._gerund(at)
             if token.tag in ("PRP", "PRF", "AVP") or token.lower in STEPS:
                 after, taken = self._preposition(at, adjacent=last + 1 >= at or self._tight(at))
@@ -166,7 +176,7 @@ class Walk:
         inner = at + 1
         while clause.lower(inner) in STEPS or clause.lower(inner) in ("of", "front", "top"):
             inner += 1  # "out of", "from behind", "up to"
-        end = clause.noun_phrase(inner)
+        end = clause.complement(inner)
         if end == inner:
             if word in ("by", "after", "before", "while", "using"):
                 return at, False
@@ -193,6 +203,8 @@ class Walk:
         """Whether a phrase says how or where to, and not where; ``last`` is its noun."""
         if last.lower in WAYS.get(word, ()):
             return last.lower not in ("air", "line", "lines") or adjacent
+        if word in ("on", "in", "at") and last.lemma in TIMES:
+            return False
         if word == "by" and self.form != "passive":
             return self.lemma in PASSING and self.tokens[inner].tag != "NP0"
         if word == "over" and self.lemma in EVENTS:
@@ -248,6 +260,12 @@ class Walk:
                     self.tokens[index].still = ""
         return end
 
+    def _leads_to_gerund(self, at: int) -> bool:
+        """Whether what follows is done: "in riding a bicycle", not "on cutting board"."""
+        clause = self.clause
+        thing = clause.tag(at + 2) in NOUNS and self.tokens[at].lower in ("on", "in", "at", "into")
+        return self.tokens[at].tag == "PRP" and clause.tag(at + 1) == "VVG" and not thing
+
     def _gerund(self, at: int) -> int:
         """Take "in riding a bicycle" of "assisting her son in riding a bicycle"."""
         self.clause.take(at, self.span)
@@ -287,18 +305,3 @@ class Walk:
         for index in range(self.verb + 1, wave[0] + 1 if wave else self.verb):
             self.tokens[index].still = ""
         return bool(wave)
-
-
-def participle(lemma: str, word: str) -> str:
-    """Return a verb's present participle: "runs" is "running"."""
-    stem = lemma if lemma.isalpha() else word
-    if stem.endswith("ie"):
-        return f"{stem[:-2]}ying"
-    if stem.endswith("e") and not stem.endswith(("ee", "oe", "ye")) and stem != "be":
-        return f"{stem[:-1]}ing"
-    if re.fullmatch(r"[^aeiou]*[aeiou][^aeiouwxy]", stem) or stem in _DOUBLED:
-        return f"{stem}{stem[-1]}ing"
-    return f"{stem}ing"
-
-
-_DOUBLED: Final = frozenset({"begin", "forget", "permit", "submit", "admit", "refer", "occur"})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from fdream.stages.builtin.grammar.clause import NOUNS, PRONOUNS
 from fdream.stages.builtin.grammar.phrases import camera_name
+from fdream.stages.builtin.grammar.reading import NOUNS, PRONOUNS
 from fdream.stages.builtin.grammar.tagger import Token
 from fdream.stages.builtin.grammar.words import STILLNESS_VERBS
 
@@ -113,3 +113,18 @@ def _tidy(text: str) -> str:
     text = re.sub(r"[ ,;:-]*\b(?i:and|while|as|when|with|of)(?=\s*(?:[,.;]|$))", "", text)
     text = re.sub(r"\b(?:while|and) (?=(?:on|in|at|near|with)\b)", "", text)
     return re.sub(r"\s+", " ", text).strip(" ,;:-\u2013")
+
+
+def participle(lemma: str, word: str) -> str:
+    """Return a verb's present participle: "runs" is "running"."""
+    stem = lemma if lemma.isalpha() else word
+    if stem.endswith("ie"):
+        return f"{stem[:-2]}ying"
+    if stem.endswith("e") and not stem.endswith(("ee", "oe", "ye")) and stem != "be":
+        return f"{stem[:-1]}ing"
+    if re.fullmatch(r"[^aeiou]*[aeiou][^aeiouwxy]", stem) or stem in _DOUBLED:
+        return f"{stem}{stem[-1]}ing"
+    return f"{stem}ing"
+
+
+_DOUBLED: Final = frozenset({"begin", "forget", "permit", "submit", "admit", "refer", "occur"})

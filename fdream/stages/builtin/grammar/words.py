@@ -108,7 +108,9 @@ PASSING: Final = _words(
 )
 """Verbs (lemmas) that ``by`` and ``between`` lead somewhere after."""
 
-SLIPPING: Final = _words("pass move go duck slip slide crawl flow dive disappear")
+SLIPPING: Final = _words(
+    "pass move go duck slip slide crawl flow dive disappear vanish sink set rise"
+)
 """Verbs (lemmas) that ``under``, ``behind`` and the like lead somewhere after."""
 
 EVENTS: Final = _words("explode burst erupt strike hover float appear shine hang")
@@ -135,6 +137,11 @@ FIRST_PARTS: Final = _words(
 )
 """First parts of activities that are written apart: "roller skating"."""
 
+ACTIVITIES: Final = _words(
+    "skating climbing diving jumping dancing surfing sailing skiing boarding frying hooping fishing"
+)
+"""Their second parts; "ice melting" is none."""
+
 PICTURES: Final = _words(
     """video footage clip shot view animation image picture photo background backdrop screen scene
     portrait silhouette close-up closeup macro panorama concept camera top side"""
@@ -157,7 +164,7 @@ WAYS: Final = {
 """Nouns that after these prepositions say how something moves and not where."""
 
 GOALS: Final = _words(
-    """put place pour spread load throw drop add apply write draw paint tap knock land
+    """put place pour spread spray load throw drop add apply write draw paint tap knock land
     crash sit stand arrive lay set sprinkle drizzle dump smear rub swipe hit click press glue stick
     hang pin draw score dip plunge plant scoop squeeze scatter squirt stamp step"""
 )
@@ -170,7 +177,7 @@ DIRECTIONS: Final = _words(
     """left right up down forward forwards backward backwards away around back in out off over
     upward upwards downward downwards sideways clockwise counterclockwise anticlockwise ahead
     together apart along by past through about home towards toward across aside inward inwards
-    outward outwards"""
+    outward outwards forth"""
 )
 """Words that lead on from a verb when no noun follows them."""
 
@@ -182,6 +189,11 @@ FIXED: Final = _words(
     staircase stairs stair railway track highway hill cliff skyline horizon alley tunnel pathway"""
 )
 """Things (lemmas) that cannot move: what they "do" is said of their shape."""
+
+PERSONS: Final = _words(
+    "man woman boy girl child kid person people lady guy teenager toddler couple"
+)
+"""Nouns (lemmas) of whom it is said what they do: "woman sewing dress" is no compound."""
 
 CROWDS: Final = _words(
     "people crowd couple group family team police sheep deer fish cattle band flock pair swarm herd"
@@ -224,3 +236,9 @@ PLACE_ADVERBS: Final = _words(
 
 OCCASIONS: Final = _words("breakfast lunch dinner snack christmas halloween first")
 """Nouns (lemmas) that after *for* name no purpose."""
+
+TIMES: Final = _words(
+    """sunset sunrise dawn dusk twilight night noon midnight morning evening afternoon daytime
+    nighttime day spring summer autumn winter"""
+)
+"""Nouns (lemmas) that say when: "landing at sunset" lands on no sunset."""
