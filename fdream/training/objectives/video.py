@@ -31,10 +31,11 @@ from fdream.stages.interfaces import FlowSupervisor
 from fdream.training.clips.dataset import ClipCoder, ClipDataset, Views
 from fdream.training.objective import Batch, Drawing, Objective, Share
 from fdream.training.objectives.video_drawing import draw_held_out
-from fdream.training.objectives.video_model import CLOSED, GROUPS, VideoModel
+from fdream.training.objectives.video_model import CLOSED, GROUPS, REPEATED, VideoModel
 from fdream.training.objectives.video_options import VideoOptions
 
 _EMPTY = CaptionPair("", "")
+_MOST_WIDTHS = 256
 
 
 @dataclass(frozen=True)
@@ -189,8 +190,17 @@ class VideoObjective(Objective[ClipBatch]):
         return {"flow_ratio": lengths[1] / lengths[0].clamp(min=1e-12)}
 
     def compile(self) -> None:
-        """Compile the video network: its base is not trained, but runs in every step."""
-        self.network.compile()
+        """Compile the layers that repeat, base's and ours; the walk between them stays as it is.
+
+        Ours: layers of one kind and width share their compiled code, where the whole walk is one
+        program that takes minutes and is compiled anew for every other size.
+        """
+        # One entry for each width of a kind: many are no mistake here.
+        limit = torch._dynamo.config.recompile_limit
+        torch._dynamo.config.recompile_limit = max(limit, _MOST_WIDTHS)
+        for layer in self.network.modules():
+            if type(layer).__name__ in REPEATED:
+                layer.compile(dynamic=False)
 
     def validate(self) -> dict[str, float]:
         schedule, here = self.generator.schedule, self.device.torch_device
