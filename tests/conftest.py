@@ -6,6 +6,7 @@ import io
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,10 +14,8 @@ from typing import Any, Protocol
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the test an empty home and cache, and take away what the developer's shell says."""
-    home = tmp_path_factory.mktemp("home")
+def settle(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder the home and the cache, and take away what the developer's shell says."""
     for name in list(os.environ):
         if name.startswith(("FDREAM_", "HF_", "HUGGINGFACE_", "TRANSFORMERS_", "XDG_")):
             monkeypatch.delenv(name)
@@ -29,6 +28,19 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("HF_HOME", str(home / "huggingface"))
     monkeypatch.setenv("COLUMNS", "100")
     return home
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give what several tests share a home too: it is made before any test has its own."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield settle(tmp_path_factory.mktemp("shared-home"), monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the test an empty home and cache."""
+    return settle(tmp_path_factory.mktemp("home"), monkeypatch)
 
 
 @pytest.fixture(autouse=True)
