@@ -223,7 +223,8 @@ def _usage_letter(fault: typer.TyperException) -> str:
     context = getattr(fault, "ctx", None)
     command = context.command_path if context else "fdream"
     said = fault.format_message().rstrip(".")
-    return f"{said}. Try `{command} --help`."
+    said += "" if said.endswith("?") else "."
+    return f"{said} Try `{command} --help`."
 
 
 def _refuse_closed_streams() -> None:

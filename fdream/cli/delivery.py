@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any, Final, Literal
 from fdream.cli import render
 from fdream.core.errors import OutputError, UsageError
 from fdream.core.paths import file_stem, slug
-from fdream.data.encoding import FOLDER, Encoding, kind_by_name
+from fdream.data.encoding import FOLDER, IMAGE_FORMATS, VIDEO_FORMATS, Encoding, kind_by_name
 
 Place = Literal["bytes", "file", "folder", "named"]
 
@@ -158,6 +159,14 @@ class Delivery:
         """Whether the user chose the name, and so meant to replace what has it."""
         return self.place == "file"
 
+    def doubt(self) -> str | None:
+        """Say what looks like a mistake: an ending of one format on a file of another."""
+        said, kind = _ending(self.target), self.encoding.kind
+        formats = VIDEO_FORMATS if self.moving else IMAGE_FORMATS
+        if self.place != "file" or said not in formats or _suffix(kind) in ("", f".{said}"):
+            return None
+        return f"{self.target}: is written as {kind}, as --format says, and its ending says {said}."
+
     def path(self, name: Name, several: Callable[[], bool]) -> Path:
         """Return the file or folder of a result; something may have that name already.
 
@@ -295,5 +304,11 @@ def _refuse_unwritable(path: Path, place: Place, encoding: Encoding) -> None:
         raise OutputError(
             f"cannot write {path}: it is a file, and {FOLDER} are a folder; name another."
         )
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(f"cannot write {path}: no permission to write into {existing}.")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(
+            f"cannot write {path}: nothing can be made in {existing} ({reason})."
+        ) from error

@@ -47,6 +47,9 @@ def produce(
         DataError: some entries were faulty; the others are done.
         OutputError: a result cannot be written.
     """
+    doubt = delivery.doubt()
+    if doubt is not None:
+        reporter.warn(doubt)
     ahead = _Ahead(entries)
     faults = _Faults(reporter)
     note = _Note(delivery, reporter)
@@ -115,9 +118,10 @@ class _Faults:
     def raise_if_any(self, num_entries: int) -> None:
         if self._num:
             more = f" and {self._num - len(self._labels)} more" * (self._num > len(self._labels))
+            done = "The others are done; correct" if num_entries > self._num else "Correct"
             raise DataError(
                 f"{self._num} of {num_entries} left out: {', '.join(self._labels)}{more}. "
-                "The others are done; correct these and run them again."
+                f"{done} these and run them again."
             )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -84,8 +85,8 @@ class StderrReporter:
             initial=initial,
             desc=printable(description),
             file=sys.stderr,
-            dynamic_ncols=True,
             leave=False,
+            **_shape(),
         ) as bar:
             yield _TqdmBar(bar)
 
@@ -102,6 +103,15 @@ class StderrReporter:
     def warn(self, text: str) -> None:
         """Write a line that begins with ``warning:``."""
         _write_line(sys.stderr, f"warning: {text}")
+
+
+def _shape() -> dict[str, Any]:
+    """How tqdm learns the terminal's size; a fresh one, as containers have, says 0 by 0."""
+    try:
+        sized = all(os.get_terminal_size(sys.stderr.fileno()))
+    except OSError:  # it is none that the system knows
+        sized = False
+    return {"dynamic_ncols": True} if sized else {"ncols": 80, "nrows": 24}
 
 
 class SilentReporter:

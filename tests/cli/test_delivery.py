@@ -146,6 +146,35 @@ def test_what_is_refused_leaves_nothing(output: str, terminal: Callable[[bool], 
     assert list(Path().iterdir()) == []
 
 
+def test_a_place_that_takes_no_file_is_refused_before_the_work() -> None:
+    kernel = Path("/proc")  # to root writable by its bits, and nothing can be made there
+    if not os.access(kernel, os.W_OK):
+        pytest.skip("this system has no such folder, or this user may not write to it")
+    with pytest.raises(OutputError, match="nothing can be made in"):
+        decide(str(kernel / "out.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("output", "kind", "doubtful"),
+    [
+        ("a.gif", "mp4", True),
+        ("a.mp4", "png", True),
+        ("a.gif", "gif", False),
+        ("a.png", "apng", False),  # an animated PNG is a PNG
+        ("a.clip", "mp4", False),
+        ("a.png", "frames", False),
+        ("folder.gif/", "mp4", False),
+    ],
+)
+def test_an_ending_that_says_another_format_is_told(
+    output: str, kind: str, doubtful: bool, in_tmp: Path
+) -> None:
+    del in_tmp
+    said = decide(output, kind).doubt()
+    assert (said is not None) == doubtful
+    assert said is None or kind in said
+
+
 def test_frames_from_the_command_line(tiny_fdream: Fdream) -> None:
     args = ("t2v", "a corgi", "--seed", "3", "--format", "frames")
     made = ["00000.png", "00001.png", "00002.png", "fdream.json"]

@@ -153,3 +153,15 @@ def test_listing_loads_no_torch(in_tmp: Path) -> None:
     )
     ran = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_symbols_that_pocket_passes_over_are_named() -> None:
+    from fdream.stages.builtin.bundles import open_bundle
+    from fdream.stages.builtin.condition_tokens import unknown_words
+
+    tokenizer = open_bundle("pocket").load("tokenizer")
+    assert unknown_words(tokenizer, "\N{FOX FACE} a fox über the sea, \N{FOX FACE}!") == [
+        "\N{FOX FACE}",
+        "über",
+    ]
+    assert unknown_words(tokenizer, "a fox, on the sea!") == []

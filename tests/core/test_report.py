@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -24,6 +25,9 @@ class Terminal:
     def isatty(self) -> bool:
         return True
 
+    def fileno(self) -> int:
+        raise OSError("no file")
+
 
 def test_without_a_terminal_bars_are_silent_and_lines_are_not(capsys) -> None:
     told = reporter()
@@ -44,6 +48,20 @@ def test_bars_appear_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         bar.update(1, loss=0.5)
         bar.update(1)
     assert "sampling" in terminal.text
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminals as POSIX has them")
+def test_bars_appear_on_a_terminal_that_does_not_know_its_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = os.openpty()
+    assert os.get_terminal_size(theirs) == (0, 0)
+    with os.fdopen(theirs, "w", encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with reporter().progress(2, "sampling") as bar:
+            bar.update(1)
+    assert b"sampling" in os.read(ours, 10_000)
+    os.close(ours)
 
 
 def test_quiet_keeps_warnings_only(capsys) -> None:

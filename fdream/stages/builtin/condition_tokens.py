@@ -7,6 +7,7 @@ bundle says so under ``fdream.encoders`` of its index.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -180,10 +181,21 @@ def _tokens(
 def unknown_words(tokenizer: PreTrainedTokenizerFast, caption: str) -> list[str]:
     """Return the words of a caption that a word-level tokenizer lacks, in order, once each.
 
-    Tokenizers that spell words out of pieces (CLIP's and T5's own) know every word.
+    Symbols that it passes over, such as emoji, are words too. Tokenizers that spell words out of
+    pieces (CLIP's and T5's own) know every word.
     """
     tokens = tokenizer(caption, add_special_tokens=False, return_offsets_mapping=True)
     places = zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
     unknown = tokenizer.unk_token_id
-    words = [caption[start:end] for token, (start, end) in places if token == unknown]
-    return list({word.lower(): word for word in reversed(words)}.values())[::-1]
+    read = dict.fromkeys(range(len(caption)), False)
+    found: dict[int, str] = {}
+    for token, (start, end) in places:
+        read.update(dict.fromkeys(range(start, end), True))
+        if token == unknown:
+            found[start] = caption[start:end]
+    passed_over = [place for place, is_read in read.items() if not is_read]
+    found |= {k: caption[k] for k in passed_over if unicodedata.category(caption[k]) == "So"}
+    words: dict[str, str] = {}
+    for place in sorted(found):
+        words.setdefault(found[place].lower(), found[place])
+    return list(words.values())
