@@ -296,7 +296,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("splitter", nargs="?", default="grammar")
-    parser.add_argument("--captions", type=int, default=20_000, help="unique ones, for the speed")
+    parser.add_argument("--captions", type=int, default=10_000, help="unique ones, for the speed")
     parser.add_argument("--repeats", type=int, default=3, help="of each timing; the median counts")
     asked = parser.parse_args()
     splitter = registry.build("splitter", asked.splitter, {}, device=DeviceManager.choose("cpu"))

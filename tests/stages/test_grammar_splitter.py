@@ -307,6 +307,13 @@ def test_participles(lemma: str, form: str) -> None:
     assert participle(lemma, lemma) == form
 
 
+def test_the_speed_is_measured_on_different_captions(benchmark_: ModuleType) -> None:
+    for strange in (False, True):
+        captions = benchmark_.unique_captions(3000, strange=strange)
+        assert len(set(captions)) == 3000
+        assert min(len(caption.split()) for caption in captions) >= 12
+
+
 def test_tags_are_hantas_own(benchmark_: ModuleType) -> None:
     model = _hanta()
     captions = benchmark_.unique_captions(500, strange=True)[::3]

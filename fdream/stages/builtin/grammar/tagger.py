@@ -36,6 +36,9 @@ _MARGIN: Final = 1.8
 _REMEMBERED: Final = 65536
 """Words whose readings are kept; the least used makes room, so that memory stays bounded."""
 
+_GUESSED: Final = 4096
+"""Guesses that are kept; the answers drawn from them are remembered for longer."""
+
 
 @dataclass(slots=True)
 class Token:
@@ -172,9 +175,9 @@ def _hanta() -> Any:
     # The model is a pickle, and HanTa would prefer a file of that name in the working folder:
     # an absolute path into the installed distribution is the only thing opened.
     tagger = HanoverTagger(str(model))
-    # A word that its lexicon lacks is guessed letter by letter, which takes a millisecond and more,
-    # and is asked about again by each of the questions below: the guess is remembered.
-    tagger.analyze_forward = lru_cache(maxsize=_REMEMBERED)(tagger.analyze_forward)
+    # A word that its lexicon lacks is guessed letter by letter, which takes most of a millisecond,
+    # and each of the questions below asks for it: the guess is kept until all have asked.
+    tagger.analyze_forward = lru_cache(maxsize=_GUESSED)(tagger.analyze_forward)
     return tagger
 
 
