@@ -10,7 +10,8 @@ from accelerate import init_empty_weights
 
 from fdream.core.recipe import TrainTable
 from fdream.models.bundle import Bundle
-from fdream.models.latents import latent_downscale
+from fdream.models.latents import latent_downscale, latent_scaling
+from fdream.models.motion_modules import MotionModules
 from fdream.training.checkpoints import KEPT
 from fdream.training.clips.buckets import Bucket
 from fdream.training.objectives.video_model import new_motion
@@ -59,7 +60,8 @@ def video_demand(
     """Say what the video objective needs on a base; LoRA and PredictNet are small and left out.
 
     Raises:
-        WeightsError: a component is missing or damaged; every file's header is looked at.
+        WeightsError: a component is missing or damaged (every file's header is looked at), or
+            the motion was trained on another base.
         RecipeError: the base cannot be trained so.
     """
     unet, vae = base.skeleton("unet"), base.skeleton("vae")
@@ -69,6 +71,9 @@ def video_demand(
         motion = (
             base.skeleton("motion") if base.has("motion") else new_motion(options, base, unet, vae)
         )
+    if base.has("motion"):
+        assert isinstance(motion, MotionModules), "that is what a bundle calls motion"
+        motion.check_base(unet, base.load("scheduler"), latent_scaling(vae))
     learning = {"motion": sum(p.numel() for p in motion.parameters())}
     if base.has("motion_text_encoder") and "motion_text_encoder" not in base.elsewhere:
         learning["motion_text_encoder"] = counts["motion_text_encoder"]
