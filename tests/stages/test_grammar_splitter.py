@@ -150,6 +150,12 @@ def test_things_are_no_motion(splitter: GrammarSplitter, caption: str, motion: s
         ("Man opens the door and leaves the room", "opens the door, leaves the room"),
         ("Woman does yoga on mat", "does yoga"),
         ("Fish being grilled on barbecue", "being grilled"),
+        # What it takes for several things, after "a"; and a word it never met for a number.
+        ("a horse gallops", "gallops"),
+        ("a boat rocks gently", "rocks gently"),
+        ("a corgi runs, the camera pans left", "runs, the camera pans left"),
+        ("a flock of birds", "still"),
+        ("a sports car", "still"),
         # What is no place, no time and no frame.
         (
             "Chef cutting fruit with sharp knife on cutting board, hd",

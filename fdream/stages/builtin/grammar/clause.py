@@ -96,6 +96,9 @@ class Clause:
                 token.tag = "DPS"
             elif token.lower == "one" and self.tag(at - 1) in ("DT0", "AJ0"):
                 token.tag = "NN1"
+            elif token.tag == "CRD" and not self.tagger.is_known(token.lower):
+                if token.lower.isalpha():
+                    token.tag = "NN1"  # "a *corgi*": a word it never met, guessed to be a number
             elif token.lower in ("2d", "3d"):
                 token.tag = "AJ0"
             elif token.lower in ("doing", "having"):
@@ -236,6 +239,16 @@ class Clause:
         """Whether what follows is moved: "loading containers onto a ship", not "shopping bags"."""
         return self.lower(self.noun_phrase(at + 1)) in ("into", "onto", "through", "from")
 
+    def _one_that(self, at: int) -> bool:
+        """Whether a plural ends a phrase that "a" began, and so is a verb: "a horse gallops"."""
+        if self.tag(at + 1) not in ("", "PUN", "SENT", "AV0"):
+            return False
+        first = at - 1
+        while self.tag(first) == "NN1" or self.tag(first) in ADJECTIVES:
+            first -= 1
+        stems = {self.lower(at).removesuffix("s"), self.lower(at).removesuffix("es")}
+        return self.lower(first) in ("a", "an") and any(map(self.tagger.may_be_base, stems))
+
     def _finite(self, at: int) -> Form | None:
         token = self.tokens[at]
         before = self.before(at)
@@ -253,7 +266,7 @@ class Clause:
             goes_on = previous == "CJC" and self._chained(before)
             if not (goes_on or previous in ("NN1", "NP0")):
                 return None
-            if after not in ("AVP", "AT0", "DPS", "DT0", "PNX"):
+            if after not in ("AVP", "AT0", "DPS", "DT0", "PNX") and not self._one_that(at):
                 return None
             if not token.lower.endswith("s") or subject.lower.endswith("s"):
                 return None
