@@ -154,6 +154,7 @@ def test_things_are_no_motion(splitter: GrammarSplitter, caption: str, motion: s
         ("a horse gallops", "gallops"),
         ("a boat rocks gently", "rocks gently"),
         ("a corgi runs, the camera pans left", "runs, the camera pans left"),
+        ("a corgi runs on a beach", "runs"),
         ("a flock of birds", "still"),
         ("a sports car", "still"),
         # What is no place, no time and no frame.

@@ -241,7 +241,7 @@ class Clause:
 
     def _one_that(self, at: int) -> bool:
         """Whether a plural ends a phrase that "a" began, and so is a verb: "a horse gallops"."""
-        if self.tag(at + 1) not in ("", "PUN", "SENT", "AV0"):
+        if self.tag(at + 1) not in ("", "PUN", "SENT", "AV0", "PRP"):
             return False
         first = at - 1
         while self.tag(first) == "NN1" or self.tag(first) in ADJECTIVES:
