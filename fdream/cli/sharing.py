@@ -16,13 +16,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from fdream.cli.standard_input import PLACE
 from fdream.core import launch
-from fdream.core.errors import DataError, StageError, UsageError
+from fdream.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from fdream.cli.delivery import Delivery
@@ -116,41 +116,28 @@ def share_on_ray(ctx: typer.Context, device: DeviceManager, reporter: Reporter) 
         StageError: Ray is not installed.
         typer.Exit: a part failed, with its code; what it said stands on stderr.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise StageError(
-            "--engine ray: Ray is not installed; pip install 'fdream[ray]', or leave it out."
-        ) from error
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, include_dashboard=False)
-    unit = "GPU" if device.kind == "cuda" else "CPU"
-    count = max(1, int(ray.cluster_resources().get(unit, 1)))
-    needs: dict[str, Any] = {"num_gpus": 1} if unit == "GPU" else {"num_cpus": 1}
-    helper = ray.remote(**needs)(_run_part)
-    told = (ctx.meta[WORDS], Path.cwd())
-    waiting = [helper.remote(*told, Part(index, count)) for index in range(count)]
+    from fdream.pipelines.ray_cluster import on_every_device
+
     codes = []
-    with reporter.progress(count, "parts of the list") as bar:
-        while waiting:
-            ready, waiting = ray.wait(waiting)
-            for code, results, messages in ray.get(ready):
-                sys.stdout.write(results)
-                sys.stderr.write(messages)
-                codes.append(code)
-                bar.update(1)
+    told = (ctx.meta[WORDS], Path.cwd())
+    for code, results, messages in on_every_device(
+        _run_part, told, device, reporter, "parts of the list"
+    ):
+        sys.stdout.write(results)
+        sys.stderr.write(messages)
+        codes.append(code)
     if any(codes):
         # Lines left out are told by the first part, whatever became of the others.
         raise typer.Exit(max(codes, key=lambda code: (code not in (0, DataError.exit_code), code)))
 
 
-def _run_part(words: Sequence[str], folder: Path, part: Part) -> tuple[int, str, str]:
+def _run_part(words: Sequence[str], folder: Path, part: tuple[int, int]) -> tuple[int, str, str]:
     """Make a part; runs in a process of Ray's: its exit code, and what it wrote."""
     from fdream.cli.app import run
 
     os.chdir(folder)
     results, messages = io.StringIO(), io.StringIO()
-    token = _PART.set(part)
+    token = _PART.set(Part(*part))
     try:
         with redirect_stdout(results), redirect_stderr(messages):
             code = run(words)

@@ -8,14 +8,16 @@ time, not of the result.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from typing import TYPE_CHECKING
 
-from fdream.core.errors import StageError, UsageError
+from fdream.core.errors import UsageError
 from fdream.core.launch import index, is_main, num_processes
 from fdream.core.paths import CACHE_VARIABLE, cache_root
 from fdream.core.report import SilentReporter
 from fdream.evals.measuring import SetMeasurer
 from fdream.pipelines.eval_plan import Plan, Request, make_plan
+from fdream.pipelines.ray_cluster import on_every_device
 
 if TYPE_CHECKING:
     from fdream.core.device import DeviceManager
@@ -60,25 +62,8 @@ def fill(plan: Plan, part: tuple[int, int], wanted: int | None) -> int:
 
 def _with_ray(request: Request, device: DeviceManager, reporter: Reporter) -> None:
     """Give every node's every device a share; the cache has to be a folder that all nodes see."""
-    try:
-        import ray
-    except ImportError as error:
-        raise StageError(
-            "--engine ray: Ray is not installed; pip install 'fdream[ray]', or leave it out."
-        ) from error
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, include_dashboard=False)
-    unit = "GPU" if device.kind == "cuda" else "CPU"
-    parts = max(1, int(ray.cluster_resources().get(unit, 1)))
-    needs: dict[str, Any] = {"num_gpus": 1} if unit == "GPU" else {"num_cpus": 1}
-    helper = ray.remote(**needs)(_help)
     told = (request, device.kind, str(device.dtype).removeprefix("torch."), str(cache_root()))
-    waiting = [helper.remote(*told, (index, parts)) for index in range(parts)]
-    with reporter.progress(parts, "shares measured") as bar:
-        while waiting:
-            ready, waiting = ray.wait(waiting)
-            ray.get(ready)
-            bar.update(len(ready))
+    deque(on_every_device(_help, told, device, reporter, "shares measured"), maxlen=0)
 
 
 def _help(request: Request, kind: str, dtype: str, cache: str, part: tuple[int, int]) -> int:
