@@ -138,6 +138,8 @@ def caption_split(
         raise UsageError(
             "--resume: goes on with the file of -o, from where it ends; name it alone."
         )
+    if output is not None and file not in (None, STDIN) and _same(Path(str(file)), output):
+        raise UsageError(f"-o {output}: is the input itself, and would replace it; name another.")
     columns = Columns(column, HALVES + DETAILS if details else HALVES, overwrite)
     choice = SplitterChoice(splitter, _options(option), device or "auto", dtype or "auto")
     choice.check()
@@ -152,6 +154,10 @@ def caption_split(
         else:
             write_file(job, stream, output, resume, tally, reporter)
     _report(tally, output, json, reporter)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _options(given: list[str] | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from fdream.cli.params import (
     choose_device,
     reporter_of,
 )
-from fdream.core.errors import UsageError
+from fdream.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from fdream.core.prep_recipe import PrepRecipe
@@ -154,6 +154,8 @@ def prep(
         raise UsageError(
             "an INPUT and -o FOLDER are needed, such as: fdream prep clips.csv -o shards/"
         )
+    if output.exists() and Path(source).exists() and output.samefile(source):
+        raise UsageError(f"-o {output}: is the input itself; shards want a folder of their own.")
     run = PrepRun(
         source=source,
         output=output,
@@ -163,7 +165,10 @@ def prep(
         device=partial(choose_device, device),
         reporter=reporter,
     )
-    _tell(output, run_prep(run), ctx, json)
+    tally = run_prep(run)
+    _tell(output, tally, ctx, json)
+    if tally.quarantined.total() == tally.came_in > 0:
+        raise DataError(f"{source}: nothing of it could be read; the reasons stand above.")
 
 
 def _tell(folder: Path, tally: Tally, ctx: typer.Context, as_json: bool) -> None:

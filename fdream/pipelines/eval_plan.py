@@ -38,6 +38,8 @@ ABSENT: Final = {
     ),
 }
 """Metrics that papers report and fdream lacks, and why."""
+OFFLINE: Final = "fvd-sprite"
+"""The metric whose network ships with fdream, and was trained on SpriteWorld."""
 MOTION: Final = "flow"
 """The metric without which consistency is not shown."""
 _MANY: Final = 64
@@ -117,6 +119,11 @@ def make_plan(request: Request, device: DeviceManager, reporter: Reporter) -> Pl
     warnings: list[str] = []
     skipped: dict[str, str] = dict(ABSENT) if request.lenient else {}
     metrics = _build(request, device, warnings, skipped)
+    if OFFLINE in metrics and recipe.sets.real != SPRITEWORLD:
+        warnings.append(
+            "fvd_sprite and kvd_sprite: their features know SpriteWorld alone; of other videos they "
+            "say next to nothing, and they are no FVD."
+        )
     real_sources, fake_sources = _sets(recipe, device, reporter)
     metrics = _runnable(request, metrics, fake_sources, recipe.sets.real is not None, skipped)
     temporal = (n for n, m in metrics.items() if any(f.temporal for f in m.figures))
@@ -177,7 +184,7 @@ def _build(
                     "fvd: I3D is not here, so the offline features of SpriteWorld's classifier "
                     f"stand in as fvd_sprite, which is no FVD. {_told(error)}"
                 )
-                waiting.insert(0, "fvd-sprite")
+                waiting.insert(0, OFFLINE)
                 continue
             if not request.lenient:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,7 +10,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from fdream.core.errors import DeviceError, UsageError
@@ -168,7 +170,16 @@ def _start_worker(choice: SplitterChoice) -> None:
     global _stage
     # Ctrl-C reaches the whole group; the parent alone answers it, and ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A parent that is killed ends nobody: its workers would wait for work for ever.
+    Thread(target=_end_with_parent, daemon=True).start()
     _stage = choice.build()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None, "the pool's workers have one"
+    parent.join()
+    os._exit(1)
 
 
 def _work(captions: list[str]) -> list[CaptionPair]:

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ValidationError
 
 from fdream.core import launch
 from fdream.core.errors import FdreamError, RecipeError
-from fdream.core.recipe import Recipe
+from fdream.core.recipe import Recipe, TrainTable
 from fdream.core.recipe_io import LoadedRecipe, Problem, problems_in, read_toml
 from fdream.pipelines.assembly import OBJECTIVES, SOURCES, build_objective
-from fdream.training.checkpoints import complete
+from fdream.training.checkpoints import complete, latest, progress_of
 from fdream.training.loop import TrainingLoop
 from fdream.training.objectives.video_options import VideoOptions
 from fdream.training.report import write_report
@@ -97,10 +97,18 @@ def run_training(
         Stopped: a signal asked the run to stop; it was saved first.
     """
     recipe, device = loaded.recipe, device.for_training()
+    folder = RunFolder(Path(recipe.output_folder()))
+    refuse_another_recipe(folder, loaded)
+    done = _finished(folder, recipe.train)
+    if done is not None and resume == "auto":
+        reporter.say(
+            f"{folder.root}: finished at step {done.step}; a larger train.steps or train.minutes "
+            "goes on from there."
+        )
+        return folder, done
     # Fresh weights are drawn from torch's global generator; everything later has its own.
     torch.manual_seed(recipe.run.seed)
     objective = build_objective(recipe, device)
-    folder = RunFolder(Path(recipe.output_folder()))
     if resume == "never" and complete(folder.checkpoints):
         raise RecipeError(
             f"--resume never: {folder.root} holds checkpoints already; choose another folder with "
@@ -117,6 +125,20 @@ def run_training(
             recipe.data.workers,
         )
         return folder, _reported(folder, loop)
+
+
+def _finished(folder: RunFolder, table: TrainTable) -> Progress | None:
+    """How far a run has come that has nothing left to do: not even its last evaluation."""
+    newest = latest(folder.checkpoints)
+    if newest is None or not folder.bundle.is_dir() or not folder.log.is_file():
+        return None
+    progress = progress_of(newest)
+    rows = [json.loads(line) for line in folder.log.read_text(encoding="utf-8").splitlines()]
+    last = {key for row in rows if row.get("step") == progress.step for key in row}
+    is_out = progress.step >= table.steps or (
+        table.minutes is not None and progress.seconds >= 60 * table.minutes
+    )
+    return progress if is_out and {"evaluate_s", "draw_s"} <= last else None
 
 
 def _reported(folder: RunFolder, loop: TrainingLoop) -> Progress:

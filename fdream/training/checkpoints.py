@@ -90,6 +90,12 @@ def damage(checkpoint: Path) -> str | None:
     return None
 
 
+def progress_of(checkpoint: Path) -> Progress:
+    """Return how far the run had come."""
+    state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    return Progress(**state["progress"])
+
+
 def save(
     folder: Path,
     progress: Progress,

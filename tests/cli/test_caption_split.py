@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -386,3 +389,48 @@ def test_half_characters_come_through(fdream) -> None:
 )
 def test_formats_are_recognised(beginning: bytes, kind: str) -> None:
     assert recognise(beginning, None) == kind
+
+
+def test_the_input_is_never_replaced(fdream, in_tmp: Path) -> None:
+    Path("l.txt").write_text("a dog runs\n")
+    Path("other.txt").symlink_to("l.txt")
+    for output in ("l.txt", "./l.txt", "other.txt"):
+        ran = fdream("caption-split", "l.txt", "-o", output)
+        assert ran.code == 2
+        assert "is the input itself" in ran.err
+    assert Path("l.txt").read_text() == "a dog runs\n"
+
+
+ORPHANS = """
+import os, sys
+from fdream.data.caption_tables.rows import Row
+from fdream.pipelines.split_captions import SplitterChoice, split_rows
+
+def rows():
+    for number in range(2000):
+        yield Row(number, "a dog runs", None)
+    yield from iter(lambda: input() and None, 1)  # and then nothing comes
+
+for number, _ in enumerate(split_rows(rows(), SplitterChoice(), 2)):
+    if number == 0:
+        print("working", flush=True)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for children in /proc")
+def test_workers_end_with_a_parent_that_is_killed() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", ORPHANS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "working\n"
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    assert len(children) >= 2
+    parent.kill()
+    parent.wait()
+    for _ in range(200):
+        alive = [child for child in children if Path(f"/proc/{child}").is_dir()]
+        if not alive:
+            break
+        time.sleep(0.1)
+    assert not alive

@@ -176,6 +176,7 @@ def test_all_runs_what_can_be_run_and_tells_why_the_rest_was_not(
         "is-frame", "lpips", "watermark",
     }  # fmt: skip
     assert "i3d_torchscript.pt" in found["skipped"]["fvd"]
+    assert "know SpriteWorld alone" in ran.err
     assert os.environ["FDREAM_CACHE"] not in ran.out  # a result travels
     assert "torchvision" in found["skipped"]["lpips"]
 

@@ -343,3 +343,19 @@ def _all_gone(group: int) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+def test_the_input_is_no_place_for_shards(pile: Path, fdream) -> None:
+    before = sorted(pile.iterdir())
+    ran = fdream("prep", str(pile), "-o", f"{pile}/", *SMALL)
+    assert ran.code == 2
+    assert "is the input itself" in ran.err
+    assert sorted(pile.iterdir()) == before
+
+
+def test_an_input_of_which_nothing_can_be_read_is_a_fault(tmp_path: Path, fdream) -> None:
+    (tmp_path / "a.mp4").write_text("no video")
+    ran = fdream("prep", str(tmp_path / "a.mp4"), "-o", str(tmp_path / "shards"), *SMALL)
+    assert ran.code == 4
+    assert "1 quarantined" in ran.out
+    assert "nothing of it could be read" in ran.err

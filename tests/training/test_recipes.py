@@ -149,6 +149,27 @@ def test_what_a_run_cannot_stand_on_is_told_before_it_begins(
     assert not (in_tmp / "runs" / "webvid" / "checkpoints" / "step-00000002").exists()
 
 
+def test_a_finished_run_says_so_and_does_nothing(fdream, in_tmp: Path, sets: Sets) -> None:
+    words = ("train", "webvid", *sets("webvid", **{"train.steps": "1"}))
+    assert fdream(*words).code == 0
+    folder = in_tmp / "runs" / "webvid"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    again = fdream(*words)
+    assert again.code == 0
+    assert "finished at step 1" in again.err
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    longer = fdream("train", "webvid", *sets("webvid", **{"train.steps": "2"}))
+    assert longer.code == 0
+    assert "resuming webvid at step 1" in longer.err
+    # What a kill kept from its last evaluation has that to do.
+    log = (folder / "log.jsonl").read_text().splitlines()
+    (folder / "log.jsonl").write_text("\n".join(log[:-1]) + "\n")
+    assert "draw_s" in log[-1]
+    finished = fdream("train", "webvid", *sets("webvid", **{"train.steps": "2"}))
+    assert "draw_s" in (folder / "log.jsonl").read_text().splitlines()[-1]
+    assert "finished" not in finished.err
+
+
 def test_motion_is_not_trained_on_with_another_base_than_its_own(
     fdream, in_tmp: Path, sets: Sets, foreign
 ) -> None:
