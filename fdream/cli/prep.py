@@ -127,6 +127,8 @@ def prep(
         require("ray", "ray", "pandas")
     reporter = reporter_of(ctx)
     if refilter is not None:
+        if inspect is not None:
+            raise UsageError("--refilter and --inspect are two commands; give them one by one.")
         if source is not None or output is not None:
             raise UsageError("--refilter works on the shards it names; leave INPUT and -o out.")
         chosen = partial(choose_device, device)

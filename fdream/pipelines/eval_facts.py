@@ -63,7 +63,7 @@ def set_warnings(
             first = measured.rejected[0]
             warnings.append(
                 f"{title} set: {len(measured.rejected)} videos left out, the first because "
-                f"{first.reason} (all are listed in the JSON; --strict refuses)"
+                f"{first.reason.rstrip('.')} (all are listed in the JSON; --strict refuses)."
             )
     if real is None:
         return warnings

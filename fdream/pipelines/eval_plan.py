@@ -121,8 +121,8 @@ def make_plan(request: Request, device: DeviceManager, reporter: Reporter) -> Pl
     metrics = _build(request, device, warnings, skipped)
     if OFFLINE in metrics and recipe.sets.real != SPRITEWORLD:
         warnings.append(
-            "fvd_sprite and kvd_sprite: their features know SpriteWorld alone; of other videos they "
-            "say next to nothing, and they are no FVD."
+            "fvd_sprite and kvd_sprite: their features know SpriteWorld alone; of other videos "
+            "they say next to nothing, and they are no FVD."
         )
     real_sources, fake_sources = _sets(recipe, device, reporter)
     metrics = _runnable(request, metrics, fake_sources, recipe.sets.real is not None, skipped)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 FIGURES: Final = {
     "seconds": "length, s",
-    "motion": "motion, % of the width a second",
+    "motion": "motion, % of the longer side a second",
     "frozen": "share of time nothing moves",
     "brightness": "brightness, 0 to 255",
     "bars": "share under black bars",

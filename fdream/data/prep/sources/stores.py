@@ -47,7 +47,8 @@ def list_store(folder: str) -> Listing:
     except FetchError as error:
         raise DataError(f"{folder}: {error}.") from error
     except ImportError as error:
-        raise DataError(f"{folder}: {error}; install it to read from there.") from error
+        missing = f"{str(error).rstrip('.')} with pip"
+        raise DataError(f"{folder}: {missing}; install it to read from there.") from error
     except Exception as error:
         # fsspec's stores each raise what their own client raises: a plugin boundary.
         reason = " ".join(str(error).split())[:200] or type(error).__name__
