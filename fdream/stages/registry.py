@@ -255,7 +255,8 @@ def _option_problems(declares: StageSpec, error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False):
         place = ".".join(str(part) for part in problem["loc"])
-        line = f"{declares.kind}/{declares.name} option {place}: {problem['msg']}"
+        said = "has to be given" if problem["type"] == "missing" else problem["msg"]
+        line = f"{declares.kind}/{declares.name} option {place}: {said}"
         if problem["type"] == "missing":
             if place == declares.argument:
                 line += f"; write {declares.name}:{place.upper()}"
