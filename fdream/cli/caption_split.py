@@ -15,6 +15,7 @@ from fdream.cli import render
 from fdream.cli.params import DeviceOption, DtypeOption, reporter_of
 from fdream.cli.standard_input import PLACE, STDIN
 from fdream.core.errors import DataError, UsageError
+from fdream.core.paths import is_same
 
 if TYPE_CHECKING:
     from fdream.core.report import Reporter
@@ -138,7 +139,7 @@ def caption_split(
         raise UsageError(
             "--resume: goes on with the file of -o, from where it ends; name it alone."
         )
-    if output is not None and file not in (None, STDIN) and _same(Path(str(file)), output):
+    if output is not None and file not in (None, STDIN) and is_same(Path(str(file)), output):
         raise UsageError(f"-o {output}: is the input itself, and would replace it; name another.")
     columns = Columns(column, HALVES + DETAILS if details else HALVES, overwrite)
     choice = SplitterChoice(splitter, _options(option), device or "auto", dtype or "auto")
@@ -154,10 +155,6 @@ def caption_split(
         else:
             write_file(job, stream, output, resume, tally, reporter)
     _report(tally, output, json, reporter)
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _options(given: list[str] | None) -> dict[str, Any]:

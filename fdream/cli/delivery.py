@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -165,7 +164,10 @@ class Delivery:
         formats = VIDEO_FORMATS if self.moving else IMAGE_FORMATS
         if self.place != "file" or said not in formats or _suffix(kind) in ("", f".{said}"):
             return None
-        return f"{self.target}: is written as {kind}, as --format says, and its ending says {said}."
+        return (
+            f"{self.target}: is written as {kind}, as --format says, and its ending says {said}; "
+            "rename it, or leave --format out."
+        )
 
     def path(self, name: Name, several: Callable[[], bool]) -> Path:
         """Return the file or folder of a result; something may have that name already.
@@ -304,11 +306,14 @@ def _refuse_unwritable(path: Path, place: Place, encoding: Encoding) -> None:
         raise OutputError(
             f"cannot write {path}: it is a file, and {FOLDER} are a folder; name another."
         )
+    import tempfile  # only a command that writes pays for it
+
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         reason = error.strerror or error
         raise OutputError(
-            f"cannot write {path}: nothing can be made in {existing} ({reason})."
+            f"cannot write {path}: nothing can be made in {existing} ({reason}); "
+            "choose another place with -o."
         ) from error

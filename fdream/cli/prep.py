@@ -19,6 +19,7 @@ from fdream.cli.params import (
     reporter_of,
 )
 from fdream.core.errors import DataError, UsageError
+from fdream.core.paths import is_same
 
 if TYPE_CHECKING:
     from fdream.core.prep_recipe import PrepRecipe
@@ -156,7 +157,7 @@ def prep(
         raise UsageError(
             "an INPUT and -o FOLDER are needed, such as: fdream prep clips.csv -o shards/"
         )
-    if output.exists() and Path(source).exists() and output.samefile(source):
+    if is_same(output, Path(source)):
         raise UsageError(f"-o {output}: is the input itself; shards want a folder of their own.")
     run = PrepRun(
         source=source,
@@ -170,7 +171,9 @@ def prep(
     tally = run_prep(run)
     _tell(output, tally, ctx, json)
     if tally.quarantined.total() == tally.came_in > 0:
-        raise DataError(f"{source}: nothing of it could be read; the reasons stand above.")
+        raise DataError(
+            f"{source}: nothing of it could be read; {output}/quarantine.parquet says why."
+        )
 
 
 def _tell(folder: Path, tally: Tally, ctx: typer.Context, as_json: bool) -> None:

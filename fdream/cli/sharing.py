@@ -1,7 +1,7 @@
 """A long list shared out: each process makes every n-th result, under the name it has in the whole.
 
 Processes are started by torchrun or ``accelerate launch``, or by Ray on a cluster. They plan the
-same list and meet nowhere: a result is found by its name, so that the same command goes on after
+same list and meet only at its end: a result is found by its name, so that the same command goes on after
 any of them was lost, and the files are those that one process makes.
 """
 
@@ -92,7 +92,7 @@ def part_of(engine: str, delivery: Delivery, place: str) -> Part:
     if engine == "accelerate" and not launch.is_launched():
         raise UsageError(
             "--engine accelerate: this is one process; start several with `accelerate launch -m "
-            "fdream t2v ...` or `torchrun --nproc-per-node N -m fdream t2v ...`."
+            "fdream ...` or `torchrun --nproc-per-node N -m fdream ...`."
         )
     part = _PART.get() or Part(launch.index(), launch.num_processes(), launched=True)
     if part.count > 1 or engine == "ray":

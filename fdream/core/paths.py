@@ -170,6 +170,11 @@ def file_stem(name: str) -> str:
     return f"_{stem}" if taken else stem
 
 
+def is_same(one: Path, other: Path) -> bool:
+    """Whether two names lead to one file or folder that is there."""
+    return one.exists() and other.exists() and one.samefile(other)
+
+
 def unused(path: Path) -> Path:
     """Return ``path``, or the first of ``stem-2.ext``, ``stem-3.ext``, ... that does not exist."""
     candidate, number = path, 2

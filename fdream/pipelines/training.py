@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from fdream.core import launch
 from fdream.core.errors import FdreamError, RecipeError
+from fdream.core.paths import atomic_write
 from fdream.core.recipe import Recipe, TrainTable
 from fdream.core.recipe_io import LoadedRecipe, Problem, problems_in, read_toml
 from fdream.pipelines.assembly import OBJECTIVES, SOURCES, build_objective
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 
 _RESOLVED: Final = "recipe.resolved.toml"
+_FACTS: Final = "run.json"
+_FINISHED: Final = "finished_at_step"
 
 
 def check_recipe(recipe: Recipe) -> Iterable[Problem]:
@@ -128,17 +131,30 @@ def run_training(
 
 
 def _finished(folder: RunFolder, table: TrainTable) -> Progress | None:
-    """How far a run has come that has nothing left to do: not even its last evaluation."""
+    """How far a run has come that came to its end, bundle and report included."""
     newest = latest(folder.checkpoints)
-    if newest is None or not folder.bundle.is_dir() or not folder.log.is_file():
+    if newest is None or not folder.bundle.is_dir():
         return None
     progress = progress_of(newest)
-    rows = [json.loads(line) for line in folder.log.read_text(encoding="utf-8").splitlines()]
-    last = {key for row in rows if row.get("step") == progress.step for key in row}
     is_out = progress.step >= table.steps or (
         table.minutes is not None and progress.seconds >= 60 * table.minutes
     )
-    return progress if is_out and {"evaluate_s", "draw_s"} <= last else None
+    return progress if is_out and _facts(folder).get(_FINISHED) == progress.step else None
+
+
+def _note_finished(folder: RunFolder, step: int) -> None:
+    """Write down that nothing is left to do; the next session of the run takes it away again."""
+    _write_facts(folder, {**_facts(folder), _FINISHED: step})
+
+
+def _facts(folder: RunFolder) -> dict[str, Any]:
+    path = folder.root / _FACTS
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _write_facts(folder: RunFolder, facts: dict[str, Any]) -> None:
+    with atomic_write(folder.root / _FACTS) as aside:
+        aside.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _reported(folder: RunFolder, loop: TrainingLoop) -> Progress:
@@ -151,6 +167,7 @@ def _reported(folder: RunFolder, loop: TrainingLoop) -> Progress:
         raise
     if launch.is_main():
         write_report(folder, f"finished at step {progress.step}")
+        _note_finished(folder, progress.step)
     return progress
 
 
@@ -191,6 +208,7 @@ def refuse_another_recipe(folder: RunFolder, loaded: LoadedRecipe) -> None:
 
 def _claim(folder: RunFolder, loaded: LoadedRecipe, device: DeviceManager) -> None:
     """Write down what the run is."""
+    # Again, now that nobody else can begin one here.
     refuse_another_recipe(folder, loaded)
     (folder.root / _RESOLVED).write_text(loaded.toml(), encoding="utf-8")
     facts = {
@@ -204,9 +222,7 @@ def _claim(folder: RunFolder, loaded: LoadedRecipe, device: DeviceManager) -> No
         "device": device.describe(),
         "seed": loaded.recipe.run.seed,
     }
-    (folder.root / "run.json").write_text(
-        json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8"
-    )
+    _write_facts(folder, facts)
 
 
 _FREE: Final = {

@@ -80,7 +80,9 @@ def check(table: TrainTable, dtype: torch.dtype) -> None:
     }
     for what, is_asked in wrong.items():
         if is_asked:
-            raise DeviceError(f"{what}: not with FSDP, which spreads weights; leave one of them.")
+            raise DeviceError(
+                f"{what}: not with FSDP, which spreads weights; leave one of them out."
+            )
 
 
 def spread(loss: nn.Module, kinds: Sequence[str]) -> None:

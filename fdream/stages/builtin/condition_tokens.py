@@ -187,13 +187,13 @@ def unknown_words(tokenizer: PreTrainedTokenizerFast, caption: str) -> list[str]
     tokens = tokenizer(caption, add_special_tokens=False, return_offsets_mapping=True)
     places = zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
     unknown = tokenizer.unk_token_id
-    read = dict.fromkeys(range(len(caption)), False)
+    read: set[int] = set()
     found: dict[int, str] = {}
     for token, (start, end) in places:
-        read.update(dict.fromkeys(range(start, end), True))
+        read.update(range(start, end))
         if token == unknown:
             found[start] = caption[start:end]
-    passed_over = [place for place, is_read in read.items() if not is_read]
+    passed_over = (place for place in range(len(caption)) if place not in read)
     found |= {k: caption[k] for k in passed_over if unicodedata.category(caption[k]) == "So"}
     words: dict[str, str] = {}
     for place in sorted(found):

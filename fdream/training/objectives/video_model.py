@@ -34,17 +34,11 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Names for parts of the model, for learning rates; whole components go by their own names."""
 
-REPEATED: Final = (
-    "ResnetBlock2D",
-    "BasicTransformerBlock",
-    "TemporalConvolution",
-    "TemporalAttention",
-    "PixelAwareCrossAttention",
-)
-"""Layers that come again and again, and hold nearly all of the work: compiled one by one."""
-
 CLOSED: Final = ("ResnetBlock2D", "BasicTransformerBlock", "TemporalConvolution")
 """Layers whose weights are read by their own forward alone; the keys of our attentions are not."""
+
+REPEATED: Final = (*CLOSED, "TemporalAttention", "PixelAwareCrossAttention")
+"""Layers that come again and again, and hold nearly all of the work: compiled one by one."""
 
 
 class VideoModel:
