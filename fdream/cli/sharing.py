@@ -1,8 +1,8 @@
 """A long list shared out: each process makes every n-th result, under the name it has in the whole.
 
 Processes are started by torchrun or ``accelerate launch``, or by Ray on a cluster. They plan the
-same list and meet only at its end: a result is found by its name, so that the same command goes on after
-any of them was lost, and the files are those that one process makes.
+same list and meet only at its end: a result is found by its name, so that the same command goes on
+after any of them was lost, and the files are those that one process makes.
 """
 
 from __future__ import annotations
