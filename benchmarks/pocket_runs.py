@@ -18,6 +18,7 @@ from einops import rearrange
 from benchmarks.judges.protocol import Case, cases, world
 from benchmarks.judges.score import Verdict
 from benchmarks.judges.verdicts import Bench
+from fdream.core.captions import CaptionPair
 from fdream.core.errors import UsageError
 from fdream.core.report import Reporter
 from fdream.core.seeds import noise_seed
@@ -28,6 +29,7 @@ from fdream.pipelines.generation import (
     image_to_video,
     text_to_image,
 )
+from fdream.pipelines.given import prompt_captions
 from fdream.pipelines.workshop import Workshop
 from fdream.stages.builtin.pixels import to_uint8, to_unit
 from fdream.stages.interfaces import TrainableGenerator
@@ -66,9 +68,7 @@ class Examination:
             DataError: the run needs the emoji font, and it is not installed.
         """
         started = time.perf_counter()
-        pair, sample = case.shown.pair, Sample(case.index)
-        if run == "split":
-            pair = self.shop.split(case.shown.caption)
+        pair, sample = self.captions(run, case), Sample(case.index)
         if run == "image":
             painter = world()
             first = painter.render(case.shown, painter.frames).frames[0]
@@ -78,6 +78,12 @@ class Examination:
         took = time.perf_counter() - started
         verdict = self.bench.clip(case, made, self._round_trip(first))
         return replace(verdict, measured={**verdict.measured, "seconds": took})
+
+    def captions(self, run: str, case: Case) -> CaptionPair:
+        """Return the halves from which a run makes the clip of a case."""
+        if run == "split":
+            return prompt_captions(case.shown.caption, self.shop)
+        return case.shown.pair
 
     def ask_stills(self, asked: list[Case]) -> list[Verdict]:
         """Have the first frames of some cases drawn, from their true appearance halves, and judged.
@@ -109,9 +115,18 @@ class Examination:
 def examine(
     examination: Examination, run: str, count: int, journal: Journal, report: Reporter
 ) -> list[Verdict]:
-    """Ask all cases of a run; those in the journal are not asked again."""
+    """Ask all cases of a run; those in the journal are not asked again.
+
+    Where the splitter finds the true halves, `split` takes the verdict of `pair`: it is the same
+    clip, made by the same seed from the same words.
+    """
     asked = cases(count // IMAGE_SHARE if run == "image" else count)
     known = {case.index: journal.find(run, case.index) for case in asked}
+    if run == "split":
+        for case in asked:
+            split, true = examination.captions(run, case), case.shown.pair
+            if (split.appearance, split.motion) == (true.appearance, true.motion):
+                known[case.index] = known[case.index] or journal.find("pair", case.index)
     open_cases = [case for case in asked if known[case.index] is None]
     size = STILLS_AT_ONCE if run == "still" else 1
     with report.progress(len(asked), run, initial=len(asked) - len(open_cases)) as bar:
@@ -132,7 +147,7 @@ class Journal:
     """Verdicts on disk, one a line, so that an interrupted examination goes on where it stopped.
 
     Args:
-        path: of the file; None keeps nothing.
+        path: of the file; None keeps them as long as this lives.
         about: what the verdicts depend on; a journal about something else is refused.
 
     Raises:
@@ -164,6 +179,7 @@ class Journal:
 
     def add(self, run: str, verdict: Verdict) -> None:
         """Write a verdict down."""
+        self._known[run, verdict.index] = verdict
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"run": run, **asdict(verdict)}) + "\n")

@@ -264,6 +264,9 @@ def main() -> None:
     parser.add_argument("--checkpointing", action="store_true")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--peak-tflops", type=float, default=None)
+    parser.add_argument(
+        "--motion", action="append", default=[], metavar="KEY=VALUE", help="a motion option of ours"
+    )
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         json.dump(measure(asked, Path(place)), sys.stdout, indent=1)
@@ -303,6 +306,7 @@ def measure(asked: argparse.Namespace, place: Path) -> dict[str, Any]:
         **({} if asked.full else {"objective.motion.head_width": 32}),
     }
     changes = [f"{key}={value}" for key, value in sets.items()]
+    changes += [f"objective.motion.{change}" for change in asked.motion]
     recipe = load_recipe(
         "webvid", changes, ["objective.image_encoder", "objective.motion_text_encoder"]
     ).recipe

@@ -73,15 +73,27 @@ def test_functions_give_the_frames_and_the_file_of_the_command(
 
 
 def test_two_functions_are_the_third(stages: Stages, in_tmp: Path) -> None:
-    whole = text_to_video("a corgi", seed=7, index=2, stages=stages)
-    still = text_to_image("a corgi", seed=7, index=2, stages=stages)
+    whole = text_to_video("a corgi surfing", seed=7, index=2, stages=stages)
+    still = text_to_image("a corgi surfing", seed=7, index=2, stages=stages)
     assert np.array_equal(image_to_video(still, stages=stages).frames, whole.frames)
     saved = still.save("still.png")
     assert np.array_equal(image_to_video(saved, stages=stages).frames, whole.frames)
-    pixels = image_to_video(still.pixels, motion="a corgi", seed=7, index=2, steps=2, stages=stages)
-    assert np.array_equal(pixels.frames, whole.frames)  # the tiny splitter leaves one caption
-    again = text_to_video(CaptionPair("a corgi", "a corgi"), seed=7, index=2, stages=stages)
+    halves = CaptionPair("a corgi on a surfboard", "surfing")
+    again = text_to_video(halves, seed=7, index=2, stages=stages)
     assert np.array_equal(again.frames, whole.frames)
+
+
+def test_pixels_alone_are_enough(tiny_bundle: Path) -> None:
+    unsplit = Stages(f"pocket:{tiny_bundle}", f"dreamer:{tiny_bundle}", "whole", device="cpu")
+    whole = text_to_video("a corgi", seed=7, index=2, stages=unsplit)
+    pixels = image_to_video(
+        text_to_image("a corgi", seed=7, index=2, stages=unsplit).pixels,
+        motion="a corgi",
+        seed=7,
+        index=2,
+        stages=unsplit,
+    )
+    assert np.array_equal(pixels.frames, whole.frames)
 
 
 def test_a_drawn_seed_is_told_and_repeats(stages: Stages) -> None:

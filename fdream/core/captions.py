@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+STILL: Final = "still"
+"""What splitters call the motion of a caption that says nothing of any."""
 
 
 @dataclass(frozen=True, slots=True)

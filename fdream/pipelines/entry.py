@@ -55,7 +55,7 @@ class Stages(Workshop):
         self,
         prior: str = "pocket",
         generator: str = "pocket",
-        splitter: str = "whole",
+        splitter: str = "grammar",
         *,
         device: str = "auto",
         dtype: str = "auto",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fdream.core.captions import CaptionPair
+from fdream.core.captions import STILL, CaptionPair
 from fdream.data.images import decode_image
 from fdream.data.metadata import Hints, hints, image_record
 
@@ -46,11 +46,11 @@ def prompt_captions(
     if appearance is not None and motion is not None:
         return CaptionPair(appearance, motion)
     split = shop.split(prompt)
-    return replace(
-        split,
-        appearance=split.appearance if appearance is None else appearance,
-        motion=split.motion if motion is None else motion,
-    )
+    if motion is None:
+        # Of a data set's clip that is the truth; who writes a prompt did not ask for stillness.
+        motion = "" if split.motion == STILL else split.motion
+    seen = split.appearance if appearance is None else appearance
+    return replace(split, appearance=seen, motion=motion)
 
 
 def read_first_frame(
@@ -79,7 +79,7 @@ def image_captions(
     told: Hints, place: str, shop: Workshop, *, motion: str | None = None
 ) -> CaptionPair:
     """Return the captions of an image: what is asked for stands above what it says itself."""
-    happens = told.motion if motion is None else motion
+    happens = (told.motion or None) if motion is None else motion
     if happens is None:
         shop.warn_once(
             f'{place}: says nothing of motion; pass --motion "what happens". The model moves it as '

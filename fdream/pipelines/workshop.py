@@ -28,7 +28,7 @@ class StageChoices:
 
     prior: str = "pocket"
     generator: str = "pocket"
-    splitter: str = "whole"
+    splitter: str = "grammar"
 
 
 @dataclass(frozen=True, slots=True)

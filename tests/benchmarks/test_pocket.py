@@ -9,6 +9,7 @@ from benchmarks.judges.protocol import FIRST_SEED, cases
 from benchmarks.judges.score import Verdict
 from benchmarks.pocket_runs import Journal
 from fdream.core.errors import UsageError
+from fdream.core.report import SilentReporter
 from fdream.data.spriteworld import sprites, world
 from fdream.data.spriteworld.world import held_out
 from fdream.training.pictures import HELD_OUT_SEED
@@ -77,6 +78,32 @@ def test_a_journal_remembers_verdicts(tmp_path):
     again = Journal(path, {"weights": "a"})
     assert again.find("pair", 7) == verdict
     assert again.find("split", 7) is None
+
+
+def test_the_same_words_are_asked_once(monkeypatch):
+    report = SilentReporter()
+    examination = pocket.examination(pocket.parse(LITTLE), report)
+    asked = cases(40)
+    halves = {
+        run: [
+            (pair.appearance, pair.motion) for pair in (examination.captions(run, c) for c in asked)
+        ]
+        for run in ("pair", "split")
+    }
+    alike = {
+        c.index for c, p, s in zip(asked, halves["pair"], halves["split"], strict=True) if p == s
+    }
+    assert 30 < len(alike) < 40
+    journal = Journal(None, {})
+    for case in asked:
+        journal.add("pair", Verdict(case.index, {"object": "from pair"}, {}, {}))
+    monkeypatch.setattr(
+        pocket_runs.Examination,
+        "ask",
+        lambda self, run, case: Verdict(case.index, {"object": run}, {}, {}),
+    )
+    found = pocket_runs.examine(examination, "split", 40, journal, report)
+    assert {v.index for v in found if v.truth["object"] == "from pair"} == alike
 
 
 def test_a_journal_about_other_weights_is_refused(tmp_path):

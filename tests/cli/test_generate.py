@@ -40,6 +40,15 @@ def test_the_pipe_gives_the_frames_of_t2v(fdream: Fdream) -> None:
     )
 
 
+def test_a_caption_without_motion_is_told(fdream: Fdream) -> None:
+    still = fdream("t2v", "a corgi", "--seed", "1", "-o", "still.mp4")
+    assert still.code == 0
+    assert still.err.count("names no motion") == 1
+    told = fdream("t2v", "a corgi", "--motion", "surfing", "--seed", "1", "-o", "moving.mp4")
+    asked = fdream("t2v", "a corgi surfing", "--seed", "1", "-o", "asked.mp4")
+    assert "names no motion" not in told.err + asked.err
+
+
 def test_the_pipe_holds_for_every_sample(fdream: Fdream) -> None:
     images = fdream("t2i", "a corgi", "--seed", "9", "--num", "2")
     assert len(list(split_images(io.BytesIO(images.out), "x"))) == 2

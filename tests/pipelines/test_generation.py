@@ -211,7 +211,8 @@ def test_steps_are_reported_as_they_are_taken(shop: Workshop) -> None:
 
 
 def test_splitter_turns_a_prompt_into_both_halves(shop: Workshop) -> None:
-    assert shop.split("a corgi surfing") == CaptionPair("a corgi surfing", "a corgi surfing")
+    pair = shop.split("a corgi surfing")
+    assert (pair.appearance, pair.motion) == ("a corgi on a surfboard", "surfing")
 
 
 def test_stages_that_do_not_exist_are_named(tiny_bundle: Path) -> None:

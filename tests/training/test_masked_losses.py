@@ -14,7 +14,8 @@ from fdream.models.foreign_base import ForeignBase
 from fdream.stages import registry
 from fdream.training.clips.sprites import SpriteClips
 from fdream.training.objective import Share
-from fdream.training.objectives.video import ClipBatch, VideoObjective, _mean_square
+from fdream.training.objectives.cell_weights import mean_square, moving_weights
+from fdream.training.objectives.video import ClipBatch, VideoObjective
 from fdream.training.objectives.video_options import VideoOptions
 from fdream.training.pictures import ClipSource, SpriteWorldOptions
 
@@ -59,15 +60,15 @@ def test_denoising_under_an_overlay_is_not_asked_for() -> None:
     output = torch.randn(2, 4, 3, 4, 4, requires_grad=True)
     wanted, counts = torch.randn(2, 4, 3, 4, 4), torch.ones(2, 1, 1, 4, 4)
     counts[MASKED] = 0
-    loss = _mean_square(output, wanted, counts)
+    loss = mean_square(output, wanted, counts)
     loss.backward()
     assert not output.grad[MASKED].any()
     assert output.grad[..., 1:, :].all()
     rest = torch.nn.functional.mse_loss(output[..., 1:, :], wanted[..., 1:, :])
     assert torch.allclose(loss, rest)
     assert torch.equal(
-        _mean_square(output, wanted, torch.ones_like(counts)).round(decimals=5),
-        _mean_square(output, wanted, None).round(decimals=5),
+        mean_square(output, wanted, torch.ones_like(counts)).round(decimals=5),
+        mean_square(output, wanted, None).round(decimals=5),
     )
 
 
@@ -80,3 +81,31 @@ def test_a_batch_of_which_nothing_counts_changes_nothing(drawn) -> None:
     assert all(
         p.grad is None or not p.grad.any() for m in what.modules.values() for p in m.parameters()
     )
+
+
+def test_moving_cells_count_more_and_each_clip_keeps_its_weight() -> None:
+    flow = torch.zeros(2, 2, 3, 4, 4)
+    flow[0, 0, 1, 2, 3] = 100.0
+    weights = moving_weights(flow, 8.0)
+    assert weights.shape == (2, 1, 4, 4, 4)
+    assert torch.allclose(weights.mean(dim=(1, 2, 3, 4)), torch.ones(2))
+    moving, still = weights[0, 0, 1, 2, 3], weights[0, 0, 0, 0, 0]
+    assert torch.isclose(moving / still, torch.tensor(9.0), rtol=0.01)
+    # It left a place, which the next frame shows.
+    assert weights[0, 0, 2, 2, 3] == moving
+    assert weights[0, 0, 3, 2, 3] == still
+    assert torch.equal(weights[1], torch.ones_like(weights[1]))
+
+
+def test_the_recipe_decides_whether_moving_cells_count_more(drawn) -> None:
+    what, batch = drawn
+    place = (..., 0, 0)
+    alike = what._errors(with_flow(batch, 9.0, place))[0]
+    assert alike == what._errors(batch)[0]
+    what.options = what.options.model_copy(update={"moving_weight": 8.0})
+    weighed = what._errors(with_flow(batch, 9.0, place))[0]
+    assert weighed != alike
+    # What an overlay hides teaches nothing, however it moves.
+    counts = torch.zeros(2, 1, 1, 4, 4)
+    hidden = replace(batch, views=replace(batch.views, counts=counts))
+    assert what._errors(with_flow(hidden, 9.0, place))[0] == 0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, final
 
-from fdream.core.captions import CaptionPair
+from fdream.core.captions import STILL, CaptionPair
 from fdream.stages.builtin.grammar.languages import foreign
 from fdream.stages.builtin.grammar.reader import read
 from fdream.stages.builtin.grammar.tagger import CaptionTagger, clean
-from fdream.stages.builtin.grammar.wording import STILL, camera_motion, halves, one_line
+from fdream.stages.builtin.grammar.wording import camera_motion, halves, one_line
 from fdream.stages.interfaces import SplitterStage
 
 if TYPE_CHECKING:

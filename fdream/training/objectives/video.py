@@ -25,11 +25,11 @@ from fdream.core.seeds import initial_noise
 from fdream.models.bundle import Bundle
 from fdream.models.conditions import FlowTarget, Prediction, VideoCondition, VideoSample
 from fdream.models.latents import latent_downscale
-from fdream.models.processes import batch_average
 from fdream.stages.builtin.pixels import to_unit
 from fdream.stages.interfaces import FlowSupervisor
 from fdream.training.clips.dataset import ClipCoder, ClipDataset, Views
 from fdream.training.objective import Batch, Drawing, Objective, Share
+from fdream.training.objectives.cell_weights import mean_square, moving_weights
 from fdream.training.objectives.video_drawing import draw_held_out
 from fdream.training.objectives.video_model import CLOSED, GROUPS, REPEATED, VideoModel
 from fdream.training.objectives.video_options import VideoOptions
@@ -217,7 +217,7 @@ class VideoObjective(Objective[ClipBatch]):
             noisy = schedule.add_noise(views.latents, noise, t)
             output = self.generator.predict(noisy, t, self._condition(views, views.latents)).output
             wanted = schedule.target(views.latents, noise, t)
-            error = _mean_square(output.float(), wanted, views.counts)
+            error = mean_square(output.float(), wanted, views.counts)
             errors += error.item() * len(rows)
         return {"loss": errors / total}
 
@@ -258,8 +258,16 @@ class VideoObjective(Objective[ClipBatch]):
             schedule.add_noise(latents, batch.noise, batch.t), batch.t, condition
         )
         wanted = schedule.target(latents, batch.noise, batch.t)
-        denoising = _mean_square(prediction.output.float(), wanted, views.counts)
+        denoising = mean_square(prediction.output.float(), wanted, self._counts(batch))
         return denoising, self._flow_error(prediction, batch)
+
+    def _counts(self, batch: ClipBatch) -> Tensor | None:
+        """How much each cell counts in denoising, (B, 1, 1 or F, h, w); None: all alike."""
+        counts = batch.views.counts
+        if batch.frame is not None or not self.options.moving_weight:
+            return counts
+        weights = moving_weights(batch.views.target.flow, self.options.moving_weight)
+        return weights if counts is None else weights * counts
 
     def _flow_error(self, prediction: Prediction, batch: ClipBatch) -> Tensor:
         target, counts = batch.views.target, batch.views.counts
@@ -378,15 +386,6 @@ class VideoObjective(Objective[ClipBatch]):
     @staticmethod
     def _width(block: nn.Module) -> int:
         return int(block.resnets[-1].out_channels)  # type: ignore[index, union-attr]
-
-
-def _mean_square(output: Tensor, wanted: Tensor, counts: Tensor | None) -> Tensor:
-    """The mean squared error over all cells that count, of the whole batch."""
-    if counts is None:
-        return F.mse_loss(output, wanted)
-    weights = counts.expand_as(output)
-    total = batch_average(weights.sum()).clamp(min=1e-6)
-    return ((output - wanted).square() * weights).sum() / total
 
 
 def _length(gradients: tuple[Tensor | None, ...]) -> Tensor:

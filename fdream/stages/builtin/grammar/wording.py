@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from fdream.core.captions import STILL
 from fdream.stages.builtin.grammar.phrases import camera_name
 from fdream.stages.builtin.grammar.reading import NOUNS, PRONOUNS
 from fdream.stages.builtin.grammar.tagger import Token
 from fdream.stages.builtin.grammar.words import STILLNESS_VERBS
-
-STILL: Final = "still"
-"""The motion half of a caption in which nothing moves."""
 
 _EMPTY_TAGS: Final = frozenset(
     {"AT0", "PRP", "PRF", "CJC", "CJS", "TO0", "PUN", "SENT", "POS", "PNP"}
