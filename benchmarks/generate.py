@@ -19,8 +19,9 @@ import platform
 import statistics
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class Task:
         frames: of the video.
         steps: sampling steps.
         guidance: scale of guidance.
+        motion: options of our motion modules.
     """
 
     width: int
@@ -56,6 +58,7 @@ class Task:
     frames: int
     steps: int
     guidance: float = 7.5
+    motion: dict[str, Any] = field(default_factory=dict)
 
 
 def random_base(folder: Path, width: int) -> None:
@@ -126,7 +129,7 @@ def animatediff(folder: Path, task: Task, device: DeviceManager) -> tuple[Any, A
     return pipeline, pipeline.unet
 
 
-def dreamer(folder: Path, device: DeviceManager) -> Any:
+def dreamer(folder: Path, options: dict[str, Any], device: DeviceManager) -> Any:
     """Open the base with fresh motion modules, all of them switched on but the encoders."""
     base = ForeignBase(str(folder)).open()
     unet, vae = base.load("unet"), base.load("vae")
@@ -136,6 +139,7 @@ def dreamer(folder: Path, device: DeviceManager) -> Any:
         latent_scaling=latent_scaling(vae),
         adapter="none",
         motion_text=False,
+        **options,
     )
     parts = {name: base.carried(name) for name in base.component_names}
     place = folder.parent / "dreamer"
@@ -158,7 +162,7 @@ def seconds(work: Callable[[], object], device: DeviceManager) -> float:
 
 def makers(folder: Path, task: Task, device: DeviceManager) -> dict[str, Any]:
     """Return both pipelines as functions of the number of steps, and their networks."""
-    generator = dreamer(folder, device)
+    generator = dreamer(folder, task.motion, device)
     pipeline, network = animatediff(folder, task, device)
     first = np.zeros((1, task.side, task.side, 3), np.uint8)
     captions = [CaptionPair("a corgi", "surfing")]
@@ -233,10 +237,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--motion", action="append", default=[], metavar="KEY=VALUE", help="a motion option of ours"
+    )
     asked = parser.parse_args()
     torch.manual_seed(0)
     device = DeviceManager.choose(asked.device, threads=asked.threads)
-    task = Task(asked.width, asked.side, asked.frames, asked.steps)
+    motion = tomllib.loads("\n".join(asked.motion))
+    task = Task(asked.width, asked.side, asked.frames, asked.steps, motion=motion)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "base"
         random_base(folder, task.width)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TextIO
 
 import typer
 
@@ -147,19 +147,21 @@ def evaluate(
     record = found.result.record()
     if output is not None:
         write_result(output, record)
+    if save_real is not None:
+        reporter.say(f"The features of the reference set are in {save_real}.")
     if report is not None:
         from fdream.evals.report import write_html
 
         write_html(report, found)
         reporter.say(f"The report is in {report}.")
     if (json or output is not None) and not verbosity_of(ctx).quiet:
-        render.table(_COLUMNS, _rows(record), sys.stderr)
+        _show(record, sys.stderr)
     if json:
         render.as_json(record)
     elif output is not None:
         render.line(str(output))
     else:
-        render.table(_COLUMNS, _rows(record))
+        _show(record, sys.stdout)
     for line in _held_against(record):
         reporter.say(line)
 
@@ -168,6 +170,7 @@ _COLUMNS: Final = ("figure", "value", "95 % interval", "videos", "beside", "prot
 
 
 def compare(
+    ctx: typer.Context,
     first: Annotated[Path, typer.Argument(metavar="A.json", help="A result.")],
     second: Annotated[Path, typer.Argument(metavar="B.json", help="Another.")],
     json: JsonOption = False,
@@ -185,7 +188,13 @@ def compare(
     from fdream.evals import compare as comparing
     from fdream.evals.results import read_result
 
-    found = comparing.compare(read_result(first), read_result(second))
+    results = read_result(first), read_result(second)
+    found = comparing.compare(*results)
+    reporter = reporter_of(ctx)
+    for path, result in zip((first, second), results, strict=True):
+        alone = [name for name in result.figures if name not in {one.name for one in found}]
+        if alone:
+            reporter.say(f"{path} alone has {', '.join(alone)}.")
     if json:
         render.as_json({difference.name: difference.record() for difference in found})
         return
@@ -287,11 +296,25 @@ def _names_sets(sets: list[str] | None) -> bool:
     return any(text.startswith("sets.") and not text.startswith("sets.num") for text in sets or ())
 
 
+def _show(record: dict[str, Any], stream: TextIO) -> None:
+    """Show the figures; people read the protocol once below, programs with every figure."""
+    rows = _rows(record)
+    if not stream.isatty():
+        render.table(_COLUMNS, rows, stream)
+        return
+    render.table(_COLUMNS[:-1], [row[:-1] for row in rows], stream)
+    protocols: dict[str, list[str]] = {}
+    for row in rows:
+        protocols.setdefault(row[-1], []).append(row[0])
+    for text, names in protocols.items():
+        render.line(f"Protocol of {', '.join(names)}: {text}", stream)
+
+
 def _rows(record: dict[str, Any]) -> list[list[str]]:
     rows = []
     for name, figure in record["figures"].items():
         said = figure["interval"]
-        interval = "-" if said is None else f"{said['low']:.4g} to {said['high']:.4g}"
+        interval = "too few" if said is None else f"{said['low']:.4g} to {said['high']:.4g}"
         beside = ", ".join(f"{key} {value:.4g}" for key, value in figure["beside"].items())
         real, fake = figure["n_real"], figure["n_fake"]
         rows.append(

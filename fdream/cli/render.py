@@ -18,9 +18,9 @@ from fdream.core.report import printable
 _NARROWEST: Final = 20
 
 
-def line(text: str) -> None:
-    """Write one line of result to stdout."""
-    sys.stdout.write(printable(text) + "\n")
+def line(text: str, stream: TextIO | None = None) -> None:
+    """Write one line of result; to stdout where no stream is given."""
+    (stream or sys.stdout).write(printable(text) + "\n")
 
 
 def as_json(value: Mapping[str, Any] | Sequence[Any]) -> None:

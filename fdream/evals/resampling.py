@@ -96,12 +96,14 @@ def leave_out_means(values: Values, groups: NDArray[np.int64]) -> Values:
 
 
 def bootstrap_mean(values: Values) -> Interval | None:
-    """Return the percentile interval of a mean over videos; None for a single video.
+    """Return the percentile interval of a mean over videos; None below 15: it would be too narrow.
 
-    Ours: a fixed seed, so that the same videos have the same interval.
+    Ours: a fixed seed and sorted values, so that the same videos have the same interval in any
+    order.
     """
-    if len(values) < 2:
+    if len(values) < FEWEST_GROUPS:
         return None
+    values = np.sort(values)
     draws = np.random.default_rng(0)
     means = np.empty(_RESAMPLES)
     step = max(1, _DRAWN_AT_ONCE // len(values))

@@ -30,7 +30,7 @@ GENERATED: Final = "generated"
 ABSENT: Final = {
     "lpips": (
         "not built in: its weights are pickles and its package needs torchvision, and fdream opens "
-        "neither; a plugin of kind metric may"
+        "neither; a plugin of kind metric may offer it"
     ),
     "is-c3d": (
         "not built in: nobody publishes the sha256 of its TorchScript file, and no other is "
@@ -116,6 +116,7 @@ def make_plan(request: Request, device: DeviceManager, reporter: Reporter) -> Pl
             "eval: no videos to measure; name them with --fake, and what they are held against "
             "with --real."
         )
+    _check_saving(request)
     warnings: list[str] = []
     skipped: dict[str, str] = dict(ABSENT) if request.lenient else {}
     metrics = _build(request, device, warnings, skipped)
@@ -145,6 +146,17 @@ def make_plan(request: Request, device: DeviceManager, reporter: Reporter) -> Pl
         frozen=frozenset(),
     )
     return Plan(metrics, real, fake, real_sources, fake_sources, skipped, warnings)
+
+
+def _check_saving(request: Request) -> None:
+    """Refuse ``--save-real`` where there is nothing to save, or nothing would find it again."""
+    path, real = request.save_real, request.recipe.sets.real
+    if path is None:
+        return
+    if real is None or real.endswith(SUFFIX):
+        raise UsageError(f"--save-real {path}: keeps features of videos; name them with --real.")
+    if path.suffix != SUFFIX:
+        raise UsageError(f"--save-real {path}: its name has to end with {SUFFIX}.")
 
 
 def _places(sources: Sequence[Source]) -> set[str]:

@@ -45,6 +45,10 @@ def evaluate(request: Request, device: DeviceManager, reporter: Reporter) -> Mat
     fake = SetMeasurer(plan.fake, reporter).measure(
         plan.fake_sources, recipe.sets.num, "generated videos"
     )
+    for title, measured in (("generated", fake), ("reference", real)):
+        if measured is not None and not measured.keys:
+            reasons = "".join(f"\n  {found.reason}" for found in measured.rejected)
+            raise DataError(f"eval: not one of the {title} videos could be measured.{reasons}")
     rules = (plan.real.rule, plan.fake.rule)
     warnings += set_warnings(recipe, rules, real, fake)
     if request.strict:
@@ -97,16 +101,13 @@ def _figures(
     reporter: Reporter,
 ) -> Iterator[Figure]:
     protocol = {**metric.protocol(), **common}
-    made = fake.columns.get((name, "clip"), {})
+    made = fake.columns[name, "clip"]
     frozen = fake.columns.get((name, "frozen"), {})
     reference = {} if real is None else real.columns.get((name, "clip"), {})
-    if not made:
-        raise DataError("eval: not one of the generated videos could be measured.")
     for spec in metric.figures:
         values, held = made[spec.column], reference.get(spec.column)
         if spec.statistic == "frechet":
-            if held is None:
-                raise DataError("eval: not one of the reference videos could be measured.")
+            assert held is not None, "distances without a reference set were refused"
             with reporter.progress(MOST_GROUPS, f"interval of {spec.name}") as bar:
                 yield from frechet_figures(
                     spec, held, values, frozen.get(spec.column), protocol, lambda: bar.update(1)

@@ -55,12 +55,15 @@ def test_json_has_every_figure_with_protocol_and_counts(sets: Path, fdream: RunC
         "psnr_first_frame",
         "ssim_first_frame",
     ]
+    # Of four videos a share has an interval, a mean has none.
+    moving = figures["dynamic_degree"]
+    assert moving["interval"]["low"] <= moving["value"] <= moving["interval"]["high"]
+    assert figures["flow_magnitude"]["interval"] is None
     for figure in figures.values():
         assert (figure["n_real"], figure["n_fake"]) == (4, 4)
         assert "6, stride 1" in figure["protocol"]["frames"]
         assert "start drawn by key" in figure["protocol"]["start"]
         assert figure["protocol"]["codec"] == "real h264; generated h264"
-        assert figure["interval"]["low"] <= figure["value"] <= figure["interval"]["high"]
         assert "reference" in figure["beside"]
     assert figures["flow_magnitude"]["value"] > figures["flow_magnitude"]["beside"]["reference"]
 
@@ -222,6 +225,12 @@ def test_broken_videos_are_listed_and_strict_refuses(sets: Path, fdream: RunComm
         (("--fake", "fake", "-m", "flow-error"), 2, "generated.from_reference"),
         (("--fake", "fake", "-m", "flow", "-s", "clips.frames=99"), 4, "not one of the generated"),
         (("--fake", "fake", "-m", "flow", "--engine", "slurm"), 2, "local or ray"),
+        (("--fake", "fake", "-m", "flow", "--save-real", "a.safetensors"), 2, "name them with"),
+        (
+            ("--real", "real", "--fake", "fake", "-m", "flow", "--save-real", "a.bin"),
+            2,
+            "has to end with .safetensors",
+        ),
     ],
 )
 def test_faults_of_the_command_line_are_told_in_one_line(
@@ -252,6 +261,7 @@ def test_saved_features_stand_for_the_reference(sets: Path, fdream: RunCommand) 
     first = fdream(*command, "--real", "real", "--save-real", "real.safetensors")
     second = fdream(*command, "--real", "real.safetensors")
     assert second.code == 0, second.err
+    assert "real.safetensors" in first.err
     before, after = (as_json(ran.out)["figures"]["fvd_sprite"] for ran in (first, second))
     assert before["value"] == after["value"]
     assert before["protocol_hash"] == after["protocol_hash"]
@@ -270,6 +280,11 @@ def test_compare_accepts_one_protocol_and_refuses_two(sets: Path, fdream: RunCom
     assert ran.code == 0, ran.err
     found = as_json(ran.out)
     assert found["flow_magnitude"]["difference"] < 0
+    assert "alone has" not in ran.err
+    more = ("eval", *CHEAP, *SMALL, "--real", "real", "--fake", "fake", "-o", "e.json")
+    assert fdream(*more).code == 0
+    fewer = fdream("eval", "compare", "a.json", "e.json")
+    assert "e.json alone has psnr_first_frame, ssim_first_frame" in fewer.err
     assert fdream(*command, "--fake", "fake", "-s", "clips.frames=5", "-o", "c.json").code == 0
     refused = fdream("eval", "compare", "a.json", "c.json")
     assert refused.code == 1
