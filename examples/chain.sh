@@ -38,9 +38,7 @@ echo "2. caption-split: what is seen, and what happens" >&2
 captions shards/*.tar | fdream caption-split --json > pairs.jsonl
 
 echo "3. train: a few steps on these shards" >&2
-run=$(fdream train smoke -s data.source=shards -s data.options.shards=shards \
-    -s 'data.options.sizes=["64x64"]' -s 'data.options.frames=[8]' \
-    --unset data.options.sprites --unset data.options.size)
+run=$(fdream train smoke-folder -s data.options.stride='[1, 1]')
 
 echo "4. t2v: a video for each caption, by what was trained" >&2
 fdream t2v --prompts pairs.jsonl --generator "dreamer:$run" --size 64 --frames 8 --fps 8 \

@@ -190,7 +190,7 @@ def _plan(
 
     found = plan_run(arguments, loaded.recipe, reporter_of(ctx))
     if json:
-        render.as_json(asdict(found))
+        render.as_json({key: value for key, value in asdict(found).items() if key != "recipe"})
         return
     told = found.predicted
     render.facts(

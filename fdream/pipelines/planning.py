@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fdream.core.paths import atomic_write
 from fdream.core.recipe import Recipe
+from fdream.core.recipe_io import resolved_toml
 from fdream.data.store import KINDS
 from fdream.pipelines.proof import finish_run
 from fdream.training.clips.buckets import Bucket
@@ -57,6 +59,7 @@ class Plan:
         cache_gb: what the store will hold of it.
         ends: when it will be done, if it begins now; local time, ISO 8601.
         probed: what was tried: steps, samples a step, size.
+        recipe: what was planned.
     """
 
     predicted: Predicted
@@ -65,6 +68,7 @@ class Plan:
     cache_gb: float
     ends: str
     probed: str
+    recipe: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,7 @@ def _extrapolated(recipe: Recipe, probe: RunFolder, cache: Path, data: _Data) ->
         cache_gb=stored / 1e9,
         ends=(datetime.now().astimezone() + timedelta(seconds=seconds)).isoformat("T", "minutes"),
         probed=f"{_STEPS} steps of {table.batch_size} x {table.accumulate} samples, {data.told}",
+        recipe=tomllib.loads(resolved_toml(recipe)),
     )
 
 

@@ -16,6 +16,7 @@ from fdream.core.errors import DataError, RecipeError, StageError
 from fdream.core.paths import atomic_write
 from fdream.core.prep_recipe import PrepRecipe
 from fdream.core.recipe_io import LoadedRecipe, Problem, load_recipe
+from fdream.core.recipe_merge import differing_keys
 from fdream.data.prep.overlay import find_overlay
 from fdream.data.prep.report_page import write_report
 from fdream.data.prep.settling import settle
@@ -96,7 +97,7 @@ def run_prep(run: PrepRun) -> Tally:
     """Prepare an input, or go on preparing it.
 
     Raises:
-        DataError: the input cannot be read, or is not the one these shards were made of.
+        DataError: the input cannot be read, is empty, or is not the one these shards were made of.
         RecipeError: these shards were made by a recipe that differs in more than thresholds.
         OutputError: the shards cannot be written.
     """
@@ -105,8 +106,10 @@ def run_prep(run: PrepRun) -> Tally:
     folder = ShardFolder(run.output)
     engine = {"local": make_locally, "ray": make_on_ray}[run.engine]
     with folder.locked():
-        _claim(folder, run.loaded)
         total = sum(1 for _ in source.rows())
+        if not total:
+            raise DataError(f"{run.source}: holds not one row or video.")
+        _claim(folder, run.loaded)
         parts = partitions(source.rows(), recipe.shard.rows)
         making = Making(run.output.absolute(), recipe, run.workers, run.device)
         with run.reporter.progress(total, "preparing") as bar:
@@ -211,8 +214,10 @@ def _claim(folder: ShardFolder, loaded: LoadedRecipe[PrepRecipe]) -> None:
     if path.is_file():
         before = load_recipe(path, model=PrepRecipe).recipe
         if recipe_stamp(before) != recipe_stamp(loaded.recipe):
+            keys = differing_keys(before.model_dump(), loaded.recipe.model_dump())
+            named = ", ".join(key for key in keys if "." in key)
             raise RecipeError(
-                f"{folder.root}: its shards were made with other {_difference(before, loaded)}; "
+                f"{folder.root}: its shards were made with other {named}; "
                 "name another folder, or say the same again."
             )
     elif folder.done():
@@ -228,18 +233,6 @@ def _claim(folder: ShardFolder, loaded: LoadedRecipe[PrepRecipe]) -> None:
     }
     with atomic_write(folder.state / "run.json") as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-
-def _difference(before: PrepRecipe, loaded: LoadedRecipe[PrepRecipe]) -> str:
-    old, new = before.model_dump(), loaded.recipe.model_dump()
-    tables = [name for name in old if isinstance(old[name], dict)]
-    keys = [
-        f"{table}.{key}"
-        for table in tables
-        for key in old[table]
-        if old[table][key] != new[table][key]
-    ]
-    return ", ".join(keys)
 
 
 def _write_recipe(folder: ShardFolder, recipe: PrepRecipe) -> None:

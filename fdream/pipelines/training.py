@@ -18,6 +18,7 @@ from fdream.core.errors import FdreamError, RecipeError
 from fdream.core.paths import atomic_write
 from fdream.core.recipe import Recipe, TrainTable
 from fdream.core.recipe_io import LoadedRecipe, Problem, problems_in, read_toml
+from fdream.core.recipe_merge import differing_keys
 from fdream.pipelines.assembly import OBJECTIVES, SOURCES, build_objective
 from fdream.training.checkpoints import complete, latest, progress_of
 from fdream.training.loop import TrainingLoop
@@ -198,10 +199,13 @@ def refuse_another_recipe(folder: RunFolder, loaded: LoadedRecipe) -> None:
         RecipeError: it holds a run of another recipe.
     """
     resolved = folder.root / _RESOLVED
-    if resolved.is_file() and _identity(_recipe_of(resolved)) != _identity(loaded.recipe):
+    if not resolved.is_file():
+        return
+    keys = differing_keys(_identity(_recipe_of(resolved)), _identity(loaded.recipe))
+    if keys:
         raise RecipeError(
-            f"run.output = {str(folder.root)!r}: the folder holds a run of another recipe "
-            "(see recipe.resolved.toml there); choose another folder with -s run.output=FOLDER, or "
+            f"run.output = {str(folder.root)!r}: the folder holds a run of another recipe, which "
+            f"differs in {', '.join(keys)}; choose another folder with -s run.output=FOLDER, or "
             "remove it."
         )
 

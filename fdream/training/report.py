@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,6 +13,7 @@ from statistics import median
 from typing import Any, Final
 
 from fdream.core.paths import atomic_write
+from fdream.core.recipe_merge import differing_keys
 from fdream.core.report import printable
 from fdream.training.run_folder import RunFolder
 
@@ -107,6 +109,7 @@ def page(folder: RunFolder, status: str) -> str:
         charts=charts(rows),
         samples=_samples(folder),
         promises=_promises(folder, rows),
+        changed=_changed_since_plan(folder),
         proof=_json(folder, "resume-proof.json"),
         quarantined=folder.quarantine_rows(),
         recipe=_text(folder, "recipe.resolved.toml"),
@@ -239,6 +242,15 @@ def _promises(folder: RunFolder, rows: Sequence[Row]) -> list[dict[str, str]]:
             line["off"] = f"{100 * (came[name] / promised - 1):+.0f} %" if promised else ""
         found.append(line)
     return found
+
+
+def _changed_since_plan(folder: RunFolder) -> list[str]:
+    """Keys of the recipe that `--plan` did not know so."""
+    plan = _json(folder, "plan.json")
+    if plan is None:
+        return []
+    now = tomllib.loads(_text(folder, "recipe.resolved.toml"))
+    return [key for key in differing_keys(plan["recipe"], now) if not key.startswith("run.")]
 
 
 def _text(folder: RunFolder, name: str) -> str:

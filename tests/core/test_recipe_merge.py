@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from fdream.core.recipe_merge import Layers, nest, parse_assignment, parse_key, parse_value
+from fdream.core.recipe_merge import (
+    Layers,
+    differing_keys,
+    nest,
+    parse_assignment,
+    parse_key,
+    parse_value,
+)
 
 
 def layered(*tables: dict[str, object]) -> Layers:
@@ -111,3 +118,10 @@ def test_what_is_no_assignment_is_refused(text: str) -> None:
 
 def test_keys_nest() -> None:
     assert nest(parse_key("a.b.c"), 1) == {"a": {"b": {"c": 1}}}
+
+
+def test_keys_that_differ_are_named_with_their_tables() -> None:
+    before = {"a": 1, "b": {"c": 2, "d": [3]}, "e": 5}
+    after = {"a": 1, "b": {"c": 2, "d": [4]}, "f": 6}
+    assert differing_keys(before, after) == ["b.d", "e", "f"]
+    assert differing_keys(before, before) == []

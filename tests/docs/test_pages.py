@@ -139,7 +139,8 @@ def test_a_line_of_the_page_does_what_it_says(number: int, workplace: Path) -> N
             pytest.skip(f"needs {program}")
     done = shell(line.command)
     assert done.returncode == 0, done.stderr
-    assert "error" not in done.stderr
+    # Of ours: other programs say what they lack on a machine without a screen.
+    assert "fdream: error" not in done.stderr
     assert line.makes or done.stdout
     for wanted, pattern in line.makes:
         made = [path for path in workplace.glob(pattern) if path.stat().st_size]

@@ -26,7 +26,7 @@ def clip(number: int, height: int = 64, width: int = 64, frames: int = 10, **mor
         ((64, 70, 7), Bucket(32, 32, 4)),
         ((64, 64, 4), Bucket(32, 32, 4)),
         ((64, 64, 3), "shorter than 4 frames"),
-        ((15, 15, 10), "smaller than 1/2 of its size"),
+        ((15, 15, 10), "smaller than 1/2 of 32x32, the nearest size"),
     ],
 )
 def test_a_clip_goes_to_the_nearest_shape_and_the_longest_length(shape, wanted) -> None:
@@ -51,6 +51,18 @@ def test_a_copy_of_what_is_held_out_is_not_trained_on() -> None:
     # The same ones, whatever else there is.
     more = sort_clips([*clips, *(clip(n) for n in range(20, 40))], RULES, validation=1)
     assert more.held_out[0][0].sha256 == f"{1:064d}"
+
+
+def test_a_sibling_of_what_is_held_out_is_not_trained_on() -> None:
+    clips = [clip(n, source=f"{n // 3}.mp4") for n in range(9)]
+    found = sort_clips(clips, RULES, validation=2)
+    assert [int(one.sha256) for one, _ in found.held_out] == [0, 1]
+    trained = [int(one.sha256) for part in found.training.values() for one in part]
+    assert trained == [3, 4, 5, 6, 7, 8]
+    assert found.left_out == Counter({"of the source of a held-out clip": 1})
+    # Of one source alone there would be nothing left.
+    alone = sort_clips(clips[:3], RULES, validation=2)
+    assert (alone.num_training, len(alone.held_out)) == (1, 2)
 
 
 def test_views_take_every_stride_that_fits_and_stay_inside() -> None:

@@ -64,6 +64,14 @@ def test_smoke_checks_a_machine_without_anything_else(fdream, in_tmp: Path) -> N
     assert "pocket" in ran.err
 
 
+def test_smoke_folder_takes_the_shards_of_a_folder(fdream, in_tmp: Path, shards: Path) -> None:
+    own = ["-s", f"data.options.shards={json.dumps(str(shards))}", "-s", "data.validation=1"]
+    own += ["-s", "data.options.frames=[4]", "-s", "data.options.max_upscale=8.0"]
+    ran = fdream("train", "smoke-folder", "--dry-run", *own)
+    assert ran.code == 0, ran.err
+    assert "clips to train on" in ran.err
+
+
 @pytest.mark.slow
 def test_smoke_runs_in_less_than_two_minutes(fdream, in_tmp: Path) -> None:
     ran = fdream("train", "smoke", "--json")

@@ -83,7 +83,10 @@ def test_the_page_holds_everything_and_loads_nothing(folder: RunFolder) -> None:
     folder.write_samples(2, [("a <b>corgi</b>", b"earlier")])
     folder.quarantine_clip("0.tar/x<script>", "cannot be read", 0)
     (folder.root / "recipe.resolved.toml").write_text('name = "<i>"')
-    told = {"predicted": {"step_s": 0.4, "minutes": 0.3, "memory_gb": 1.3, "disk_gb": 1.0}}
+    told = {
+        "predicted": {"step_s": 0.4, "minutes": 0.3, "memory_gb": 1.3, "disk_gb": 1.0},
+        "recipe": {},
+    }
     (folder.root / "plan.json").write_text(json.dumps(told))
     text = page(folder, "finished & done")
     assert "finished &amp; done" in text
@@ -195,4 +198,8 @@ def test_a_real_plan_is_near_the_truth(fdream, in_tmp: Path) -> None:
     assert fdream("train", "smoke", *small).code == 0
     folder = RunFolder(in_tmp / "runs" / "smoke")
     assert folder.bytes_on_disk / 1e9 == pytest.approx(told["predicted"]["disk_gb"], rel=0.1)
-    assert "What --plan had promised" in (folder.root / "report.html").read_text()
+    report = (folder.root / "report.html").read_text()
+    assert "What --plan had promised" in report
+    assert "Of another recipe" not in report
+    assert fdream("train", "smoke", *small, "-s", "train.steps=8").code == 0
+    assert "since then train.steps changed" in (folder.root / "report.html").read_text()

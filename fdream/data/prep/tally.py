@@ -71,6 +71,7 @@ def count(folder: ShardFolder) -> Tally:
     from pyarrow import parquet
 
     tally = Tally()
+    first: dict[str, str] = {}
     columns = ["key", "status", "error_message", "seconds", "bytes"]
     for number in folder.done():
         rows = parquet.read_table(folder.table(number), columns=columns).to_pylist()
@@ -82,14 +83,16 @@ def count(folder: ShardFolder) -> Tally:
                 tally.seconds += row["seconds"] or 0.0
                 tally.bytes += row["bytes"]
             elif row["status"] in QUARANTINED:
-                tally.quarantined[_kind(row["error_message"])] += 1
+                reason = row["error_message"]
+                # Alike ones are counted together, under the first of them.
+                tally.quarantined[first.setdefault(_kind(reason), reason)] += 1
             else:
                 tally.filtered[row["error_message"].partition(":")[0]] += 1
     return tally
 
 
 def _kind(reason: str) -> str:
-    """Leave out the numbers of a reason, so that alike ones are counted together."""
+    """Leave out the numbers of a reason, so that alike ones are found."""
     return re.sub(r"\d+(\.\d+)?", "#", reason)
 
 

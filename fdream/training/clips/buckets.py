@@ -76,7 +76,7 @@ class Rules:
         aspect = clip.width / clip.height
         size = min(self.sizes, key=lambda s: (abs(np.log(s.width / s.height / aspect)), s))
         if max(size.height / clip.height, size.width / clip.width) > self.max_upscale:
-            return f"smaller than 1/{self.max_upscale:g} of its size"
+            return f"smaller than 1/{self.max_upscale:g} of {size}, the nearest size"
         fitting = [f for f in self.frames if (f - 1) * self.stride[0] + 1 <= clip.frames]
         if not fitting:
             return f"shorter than {(min(self.frames) - 1) * self.stride[0] + 1} frames"
@@ -116,7 +116,8 @@ def sort_clips(clips: Sequence[ClipRecord], rules: Rules, validation: int) -> So
     """Sort clips into buckets, and hold some of them out.
 
     Held out are those whose content has the smallest hash: the same ones whatever else is in the
-    shards, and never a copy of one that is trained on.
+    shards. Neither a copy of one nor another clip of its source is trained on: the loss would
+    flatter. (Where that would leave nothing to train on, copies alone are kept apart.)
     """
     placed: list[tuple[ClipRecord, Bucket]] = []
     left_out: Counter[str] = Counter()
@@ -129,16 +130,35 @@ def sort_clips(clips: Sequence[ClipRecord], rules: Rules, validation: int) -> So
             left_out[found] += 1
             if clip.trouble:
                 troubles[clip.name] = clip.trouble
-    hashes = sorted({clip.sha256 for clip, _ in placed})[:validation]
-    apart = set(hashes)
+    hashes, apart = _apart([clip for clip, _ in placed], validation)
     training: dict[Bucket, list[ClipRecord]] = {}
     for clip, bucket in placed:
         if clip.sha256 not in apart:
             training.setdefault(bucket, []).append(clip)
+        elif clip.sha256 not in hashes:
+            left_out["of the source of a held-out clip"] += 1
     first = {clip.sha256: (clip, bucket) for clip, bucket in reversed(placed)}
     return Sorted(
         dict(sorted(training.items())), [first[one] for one in hashes], left_out, troubles
     )
+
+
+def _apart(clips: Sequence[ClipRecord], validation: int) -> tuple[list[str], set[str]]:
+    """Return the hashes of the clips to hold out, and of all that are not to be trained on."""
+    sources: dict[str, set[str]] = {}
+    for clip in clips:
+        sources.setdefault(clip.source or clip.sha256, set()).add(clip.sha256)
+    hashes: list[str] = []
+    apart: set[str] = set()
+    for found in sorted(sources.values(), key=min):
+        if len(hashes) < validation:
+            hashes += sorted(found - apart)[: validation - len(hashes)]
+            apart |= found
+    everything = {clip.sha256 for clip in clips}
+    if apart == everything:
+        hashes = sorted(everything)[:validation]
+        apart = set(hashes)
+    return hashes, apart
 
 
 class BatchPlan:

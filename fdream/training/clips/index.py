@@ -27,7 +27,7 @@ from fdream.data.shards.reader import VIDEO_SUFFIXES, ShardSample, open_archive
 from fdream.data.store import making
 
 KIND: Final = "shard-index"
-_REVISION: Final = 1
+_REVISION: Final = 2
 _TEXTS: Final = frozenset({"json", "txt", "appearance.txt", "motion.txt"})
 
 
@@ -41,6 +41,7 @@ class ClipRecord:
         offset: of the video in the archive.
         size: of the video in bytes.
         sha256: of the video.
+        source: the video that it was cut out of, where the shard says so.
         height: of its pictures.
         width: likewise.
         frames: how many; 0 where it cannot be read.
@@ -55,6 +56,7 @@ class ClipRecord:
     offset: int
     size: int
     sha256: str
+    source: str = ""
     height: int = 0
     width: int = 0
     frames: int = 0
@@ -156,6 +158,7 @@ def _record(
     try:
         pair = sample.captions
         known |= {"appearance": pair.appearance, "motion": pair.motion}
+        known["source"] = str(sample.metadata.get("url") or "")
         return ClipRecord(**known, **_measured(sample.metadata, data, f"{shard}, sample {key}"))
     except DataError as error:
         return ClipRecord(**known, trouble=str(error))

@@ -103,7 +103,12 @@ def survey(options: ShardsOptions, validation: int, reporter: Reporter) -> Surve
             f"data.options.shards = {options.shards!r}: of {len(clips)} clips none is left to "
             f"train on ({len(found.held_out)} held out by data.validation = {validation}"
             + (f"; {reasons}" if reasons else "")
-            + "); lower data.validation, or see `fdream train RECIPE --preview-data`."
+            + "); "
+            + (
+                "lower data.validation."
+                if found.held_out
+                else "choose other data.options.sizes or frames, or longer and larger clips."
+            )
         )
     return Survey(shards, len(clips), found)
 

@@ -82,7 +82,7 @@ def _source(
         fields={key: _plain(value) for key, value in cells.items() if key not in known},
         problem=problem
         or _text_problem(caption)
-        or ("" if local or remote else _missing(video, name or url)),
+        or ("" if local or remote else _missing(video, url or name)),
     )
 
 
