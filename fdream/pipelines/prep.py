@@ -106,10 +106,10 @@ def run_prep(run: PrepRun) -> Tally:
     folder = ShardFolder(run.output)
     engine = {"local": make_locally, "ray": make_on_ray}[run.engine]
     with folder.locked():
+        _claim(folder, run.loaded)
         total = sum(1 for _ in source.rows())
         if not total:
             raise DataError(f"{run.source}: holds not one row or video.")
-        _claim(folder, run.loaded)
         parts = partitions(source.rows(), recipe.shard.rows)
         making = Making(run.output.absolute(), recipe, run.workers, run.device)
         with run.reporter.progress(total, "preparing") as bar:

@@ -188,7 +188,7 @@ def _stdout(world: World, stream: Any) -> None:
 _PHASES: Final = {
     "reading": "fdream.data.prompt_list.read_prompts",
     "decoding": "fdream.data.images.to_rgb",
-    "splitting": "fdream.stages.builtin.whole_splitter.WholeSplitter.split",
+    "splitting": "fdream.stages.builtin.grammar_splitter.GrammarSplitter.split",
     "loading": "fdream.models.bundle.Bundle.load",
     "sampling": "fdream.stages.builtin.dreamer_scheduler.DreamerSampler.step",
     "encoding": "fdream.data.writers.subprocess.run",
