@@ -16,6 +16,7 @@ from PIL import Image
 from fdream.core.device import DeviceManager
 from fdream.core.report import SilentReporter, reporter
 from fdream.pipelines.generation import ClipSettings, Sample, StillSettings, text_to_video
+from fdream.pipelines.given import prompt_captions
 from fdream.pipelines.workshop import StageChoices, Workshop
 
 HERE = Path(__file__).parent
@@ -61,7 +62,9 @@ def main() -> None:
     with reporter().progress(len(PROMPTS), "gallery") as bar:
         for seed, prompt in enumerate(PROMPTS):
             sample = Sample(seed, prompt=prompt)
-            clip = text_to_video(shop.split(prompt), sample, StillSettings(), ClipSettings(), shop)
+            clip = text_to_video(
+                prompt_captions(prompt, shop), sample, StillSettings(), ClipSettings(), shop
+            )
             shown = clip.frames[[0, len(clip.frames) // 2, -1]]
             rows.append(np.concatenate(list(shown), 1))
             bar.update()

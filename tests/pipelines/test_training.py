@@ -43,7 +43,7 @@ def test_the_same_command_continues_and_another_recipe_is_refused(fdream, in_tmp
     assert json.loads(longer.out)["step"] == 3
     other = fdream("train", "pocket/vae", *sets("objective.width=16"))
     assert other.code == 2
-    assert "recipe.resolved.toml" in other.err
+    assert "differs in objective.width;" in other.err
     assert "run.output" in other.err
 
 
