@@ -14,6 +14,7 @@ import pytest
 import fdream
 from fdream import CaptionPair, FdreamError, Stages, image_to_video, text_to_image, text_to_video
 from fdream.cli.app import run
+from fdream.core.report import SilentReporter
 from fdream.data.metadata import read_record
 
 
@@ -81,6 +82,21 @@ def test_two_functions_are_the_third(stages: Stages, in_tmp: Path) -> None:
     halves = CaptionPair("a corgi on a surfboard", "surfing")
     again = text_to_video(halves, seed=7, index=2, stages=stages)
     assert np.array_equal(again.frames, whole.frames)
+
+
+def test_what_fits_is_chosen_once(tiny_bundle: Path) -> None:
+    said: list[str] = []
+
+    class Heard(SilentReporter):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    stages = Stages(
+        f"pocket:{tiny_bundle}", f"dreamer:{tiny_bundle}", device="cpu", fit=True, reporter=Heard()
+    )
+    for _ in range(2):
+        text_to_video("a corgi surfing", seed=1, stages=stages)
+    assert [text.startswith("fit: ") for text in said] == [True]
 
 
 def test_pixels_alone_are_enough(tiny_bundle: Path) -> None:

@@ -22,6 +22,7 @@ from fdream.core.sizes import Size
 from fdream.data.metadata import Hints
 from fdream.data.prompts import clean_prompt
 from fdream.pipelines import generation
+from fdream.pipelines.fitting import fit_workshop
 from fdream.pipelines.generation import ClipSettings, StillSettings
 from fdream.pipelines.given import FirstFrame, image_captions, prompt_captions, read_first_frame
 from fdream.pipelines.results import Clip, Sample, Still
@@ -44,6 +45,8 @@ class Stages(Workshop):
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         threads: CPU threads; None leaves torch's choice.
         offload: keep each network on the CPU while it is not used.
+        fit: choose number format, offload and tiles so that the first call fits into memory; what
+            ``dtype`` and ``offload`` ask for stays.
         reporter: who hears of progress and warnings; None: warnings go to the logger ``fdream``.
 
     Raises:
@@ -61,12 +64,26 @@ class Stages(Workshop):
         dtype: str = "auto",
         threads: int | None = None,
         offload: bool = False,
+        fit: bool = False,
         reporter: Reporter | None = None,
     ) -> None:
         telemetry.switch_off()
         chosen = DeviceManager.choose(device, dtype, "model" if offload else "none", threads)
         choices = StageChoices(prior=prior, generator=generator, splitter=splitter)
         super().__init__(choices, chosen, SilentReporter() if reporter is None else reporter)
+        self._fits = not fit
+
+    def make_fit(
+        self, still: StillSettings | None = None, clip: ClipSettings | None = None
+    ) -> None:
+        """Choose what ``fit`` leaves open, for the settings of the first call.
+
+        Raises:
+            DeviceError: nothing fits.
+        """
+        if not self._fits:
+            fit_workshop(self, still=still, clip=clip)
+            self._fits = True
 
 
 def text_to_image(
@@ -101,6 +118,7 @@ def text_to_image(
     sampling = _sampling(steps, guidance, negative, scheduler)
     captions, sample = _captions_and_sample(prompt, None, seed, index, shop)
     settings = StillSettings(_size(size), sampling)
+    shop.make_fit(still=settings)
     return generation.text_to_image(captions, sample, settings, shop)
 
 
@@ -154,6 +172,7 @@ def image_to_video(
     sample = Sample(
         _seed(told.seed if seed is None else seed), (told.index or 0) if index is None else index
     )
+    shop.make_fit(clip=settings)
     return generation.image_to_video(given.pixels, given.captions, sample, settings, shop)
 
 
@@ -205,6 +224,7 @@ def text_to_video(
     clip = ClipSettings(_size(size), resize, frames, fps, sampling)
     happens = None if motion is None else clean_prompt(motion, "motion", may_be_empty=True)
     captions, sample = _captions_and_sample(prompt, happens, seed, index, shop)
+    shop.make_fit(still=still, clip=clip)
     return generation.text_to_video(captions, sample, still, clip, shop)
 
 
