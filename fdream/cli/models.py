@@ -86,7 +86,8 @@ def _all_about(name: str) -> dict[str, Any]:
     from fdream.models.bundle_survey import Found, packaged
     from fdream.stages.builtin.known_models import known
 
-    foreign = known(name)
+    # The list says how it is chosen, so that is a name for it too.
+    foreign = known(name.removeprefix("diffusers:"))
     if foreign is not None:
         return _known_summary(foreign)
     inside = packaged(name)

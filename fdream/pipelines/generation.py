@@ -91,12 +91,12 @@ def text_to_video(
     # Before the image is drawn, not after.
     _num_frames(clip, shop)
     shop.check_sampling("generator", clip.sampling)
+    first = text_to_image(captions, sample, still, shop)
     if sample.prompt and not captions.motion:
         shop.warn_once(
             'a caption names no motion; name it there or with --motion "what happens". The model '
             "moves it as it pleases."
         )
-    first = text_to_image(captions, sample, still, shop)
     video = image_to_video(first.pixels, captions, sample, clip, shop)
     record = {**video.record, **recipe(captions, sample, shop, still=still, clip=clip)}
     return replace(video, record=record)

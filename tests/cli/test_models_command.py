@@ -108,6 +108,12 @@ def test_words_of_pocket_are_those_that_it_does_not_warn_of(fdream, in_tmp: Path
     assert unknown_words(open_bundle("pocket").load("tokenizer"), " ".join(words)) == []
 
 
+def test_a_listed_model_answers_to_its_name_in_the_list(fdream) -> None:
+    told = fdream("models", "diffusers:sdxl")
+    assert (told.code, told.out) == (0, fdream("models", "sdxl").out)
+    assert "stable-diffusion-xl" in told.out
+
+
 def test_a_damaged_bundle_is_listed_with_its_fault(fdream, places: Path) -> None:
     next(Path("runs/mine/bundle/unet").glob("*.safetensors")).write_bytes(b"short")
     index = Path("runs/vae/bundle") / INDEX_NAME
