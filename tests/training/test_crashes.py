@@ -246,6 +246,7 @@ def kills(words: list[str], place: Path, every: int = 1) -> int:
     return int(done.stdout.split()[-1])
 
 
+@pytest.mark.timeout(1200)  # thirty runs and as many resumed ones
 def test_kill_9_anywhere_in_a_save_loses_nothing(tmp_path: Path) -> None:
     words = command(AUTOENCODER, tmp_path, "train.steps=4", "train.save_every=2")
     # The output is each child's own.
@@ -253,6 +254,7 @@ def test_kill_9_anywhere_in_a_save_loses_nothing(tmp_path: Path) -> None:
     assert kills(words, tmp_path) >= 20  # events of two saves
 
 
+@pytest.mark.timeout(1200)
 def test_kill_9_in_a_save_loses_nothing_of_a_run_on_shards(
     tmp_path: Path, sets: Callable[..., list[str]]
 ) -> None:
