@@ -12,19 +12,6 @@ from typing import Any
 Location = tuple[str, ...]
 """The path of a key: ``train.lr`` is ``("train", "lr")``."""
 
-
-def differing_keys(before: Mapping[str, Any], after: Mapping[str, Any], at: str = "") -> list[str]:
-    """Return the dotted names of all keys in which two tables differ."""
-    found: list[str] = []
-    for key in dict.fromkeys([*before, *after]):
-        old, new = before.get(key), after.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differing_keys(old, new, f"{at}{key}.")
-        elif old != new:
-            found.append(f"{at}{key}")
-    return found
-
-
 DEFAULT_ORIGIN = "default"
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
@@ -141,3 +128,15 @@ def nest(location: Location, value: object) -> dict[str, Any]:
         table = {part: table}
     assert isinstance(table, dict), "a location has at least one part"
     return table
+
+
+def differing_keys(before: Mapping[str, Any], after: Mapping[str, Any], at: str = "") -> list[str]:
+    """Return the dotted names of all keys in which two tables differ."""
+    found: list[str] = []
+    for key in dict.fromkeys([*before, *after]):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differing_keys(old, new, f"{at}{key}.")
+        elif old != new:
+            found.append(f"{at}{key}")
+    return found

@@ -45,14 +45,17 @@ def evaluate(request: Request, device: DeviceManager, reporter: Reporter) -> Mat
     fake = SetMeasurer(plan.fake, reporter).measure(
         plan.fake_sources, recipe.sets.num, "generated videos"
     )
-    for title, measured in (("generated", fake), ("reference", real)):
-        if measured is not None and not measured.keys:
-            reasons = "".join(f"\n  {found.reason}" for found in measured.rejected)
-            raise DataError(f"eval: not one of the {title} videos could be measured.{reasons}")
-    rules = (plan.real.rule, plan.fake.rule)
-    warnings += set_warnings(recipe, rules, real, fake)
     if request.strict:
         refuse_rejected(real, fake)
+    for title, measured in (("generated", fake), ("reference", real)):
+        if measured is not None and not measured.keys:
+            why = measured.rejected[0].reason.rstrip(".")
+            raise DataError(
+                f"eval: not one of the {title} videos could be measured, the first because {why} "
+                "(--strict lists all)."
+            )
+    rules = (plan.real.rule, plan.fake.rule)
+    warnings += set_warnings(recipe, rules, real, fake)
     for text in warnings:
         reporter.warn(text)
     protocol = shared_protocol(recipe, rules, real, fake)

@@ -94,8 +94,9 @@ def text_to_video(
     first = text_to_image(captions, sample, still, shop)
     if sample.prompt and not captions.motion:
         shop.warn_once(
-            'a caption names no motion; name it there or with --motion "what happens". The model '
-            "moves it as it pleases."
+            f"{sample.prompt!r} names no motion; name it there or with --motion "
+            '"what happens". The model moves it as it pleases.',
+            about="motion",
         )
     video = image_to_video(first.pixels, captions, sample, clip, shop)
     record = {**video.record, **recipe(captions, sample, shop, still=still, clip=clip)}

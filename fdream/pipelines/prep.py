@@ -109,7 +109,7 @@ def run_prep(run: PrepRun) -> Tally:
         _claim(folder, run.loaded)
         total = sum(1 for _ in source.rows())
         if not total:
-            raise DataError(f"{run.source}: holds not one row or video.")
+            raise DataError(f"{run.source}: holds not one row or video; name another input.")
         parts = partitions(source.rows(), recipe.shard.rows)
         making = Making(run.output.absolute(), recipe, run.workers, run.device)
         with run.reporter.progress(total, "preparing") as bar:

@@ -152,10 +152,16 @@ class Workshop:
 
             yield on_step
 
-    def warn_once(self, text: str) -> None:
-        """Warn of something that would otherwise be repeated for every sample."""
-        if text not in self._told:
-            self._told.add(text)
+    def warn_once(self, text: str, about: str = "") -> None:
+        """Warn of something that would otherwise be repeated for every sample.
+
+        Args:
+            text: the warning.
+            about: what it is of, where the text names a sample; the first one speaks for all.
+        """
+        key = about or text
+        if key not in self._told:
+            self._told.add(key)
             self.reporter.warn(text)
 
     def warn_unknown_words(self, role: Literal["prior", "generator"], captions: list[str]) -> None:

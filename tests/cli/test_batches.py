@@ -311,7 +311,10 @@ def test_resuming_makes_what_is_missing_and_no_more(fdream: Fdream, counted: lis
     before = Path("made/a-corgi-3-000.mp4").stat().st_mtime_ns
     again = fdream("t2v", *options, "--resume", stdin=b"a corgi\nthe sea\nsurfing\n")
     assert again.code == 0
-    assert again.err.splitlines()[-1] == "3 of 6 were there; skipped."
+    assert again.err == (
+        "warning: 'the sea' names no motion; name it there or with --motion \"what happens\". The "
+        "model moves it as it pleases.\n3 of 6 were there; skipped.\n"
+    )
     assert counted == ["the sea", "surfing", "surfing"]
     assert hashes(again)[:4] == hashes(first)
     assert [line.get("skipped", False) for line in told(again)] == [True, True, False, True] + [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -269,6 +270,21 @@ def test_saved_features_stand_for_the_reference(sets: Path, fdream: RunCommand) 
                    "clips.frames=5")  # fmt: skip
     assert other.code == 4
     assert "measured under another protocol: frames: '6, stride 1', wanted '5" in other.err
+
+
+def test_people_read_a_protocol_once(sets: Path, fdream: RunCommand) -> None:
+    from fdream.cli.eval import _show
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    assert fdream("eval", "-m", "flow", *SMALL, "--fake", "fake", "-o", "a.json").code == 0
+    record, terminal = as_json(Path("a.json").read_text()), Terminal()
+    _show(record, terminal)
+    shown = terminal.getvalue()
+    assert shown.count("DIS, ") == 1
+    assert "Protocol of dynamic_degree, flow_magnitude, warping_error: " in shown
 
 
 def test_compare_accepts_one_protocol_and_refuses_two(sets: Path, fdream: RunCommand) -> None:
