@@ -216,7 +216,7 @@ def test_a_photo_is_animated_with_a_warning_or_a_motion(fdream: Fdream) -> None:
 
 
 def test_unknown_words_are_warned_of_and_drawn_anyway(fdream: Fdream) -> None:
-    result = fdream("t2v", "a zorblax surfing", "-o", "x.gif")
+    result = fdream("t2v", "a zorblax", "--motion", "surfing", "-o", "x.gif")
     assert result.code == 0
     assert result.err.count("zorblax") == 1
     assert "--prior" in result.err
