@@ -34,7 +34,7 @@ class Sight:
     """What a judge sees in N pictures.
 
     Attributes:
-        objects: (N, 42) log-probabilities, in the order of ``OBJECTS``.
+        objects: (N, 29) log-probabilities, in the order of ``OBJECTS``.
         places: (N, 8) log-probabilities, in the order of ``PLACES``.
         mask: (N, 32, 32), how much of each cell the sprite covers, 0..1.
         turn: (N, 2), cosine and sine of the sprite's angle, clockwise from upright, unit length.
@@ -87,7 +87,7 @@ class PictureJudge(nn.Module):
             pictures: (B, 3, 128, 128) in [-1, 1].
 
         Returns:
-            ``object`` (B, 42) and ``place`` (B, 8) logits, ``mask`` (B, 32, 32) logits, ``turn``
+            ``object`` (B, 29) and ``place`` (B, 8) logits, ``mask`` (B, 32, 32) logits, ``turn``
             (B, 2), not normalised.
         """
         fine = self.fine(self.stem(pictures))

@@ -8,13 +8,22 @@ from typing import Any
 import cv2
 import numpy as np
 from einops import rearrange
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveFloat, field_validator
 from torch import Tensor
 
 from fdream.core.sizes import Size
 from fdream.data.spriteworld.chance import Chance
+from fdream.data.spriteworld.motions import MOTIONS
 from fdream.data.spriteworld.sprites import SpriteSet
-from fdream.data.spriteworld.world import Clip, Description, Split, SpriteWorld, Still
+from fdream.data.spriteworld.world import (
+    WORLD_VERSION,
+    Clip,
+    Description,
+    Facts,
+    Split,
+    SpriteWorld,
+    Still,
+)
 from fdream.stages.builtin.pixels import to_uint8
 
 HELD_OUT_SEED = 1_000_000_000
@@ -36,6 +45,23 @@ class SpriteWorldOptions(BaseModel):
     """See ``SpriteWorld.grid``."""
     first_frames: float = 0.5
     """Share of first frames among stills; the others are taken at random times."""
+    emphasis: dict[str, PositiveFloat] = {}
+    """How many times as often as in the world itself a motion is trained; ``camera`` stands for a
+    camera that moves, whatever moves before it. Nothing held out is chosen by it."""
+
+    @field_validator("emphasis")
+    @classmethod
+    def _known(cls, emphasis: dict[str, float]) -> dict[str, float]:
+        known = (*MOTIONS, "camera")
+        for name in emphasis:
+            if name not in known:
+                raise ValueError(f"{name!r} is none of {', '.join(known)}")
+        return emphasis
+
+    def weight(self, facts: Facts) -> float:
+        """Return how often a clip is trained, against the others of its world."""
+        moving = self.emphasis.get("camera") if facts.camera != "still" else None
+        return self.emphasis.get(facts.motion, 1.0) if moving is None else moving
 
     def world(self, split: Split) -> SpriteWorld:
         """Return the world that these options describe."""
@@ -47,6 +73,10 @@ class SpriteWorldOptions(BaseModel):
             degraded=self.degraded,
             grid=self.grid,
         )
+
+
+_CANDIDATES = 32
+"""Scenes that are looked at for one training sample of a world with an emphasis."""
 
 
 class _Source:
@@ -63,7 +93,7 @@ class _Source:
 
     def words(self, index: int) -> Description:
         """Return what training sample number ``index`` shows, without drawing it."""
-        return self._train.describe(self._first_seed + index)
+        return self._train.describe(self._seed(index))
 
     def information(self) -> Mapping[str, Any]:
         """Return what a bundle says of the data it was trained on."""
@@ -71,7 +101,23 @@ class _Source:
 
     def key(self) -> Mapping[str, Any]:
         """Return everything that the samples depend on, for caches."""
-        return {**self.options.model_dump(mode="json"), "first_seed": self._first_seed}
+        return {
+            **self.options.model_dump(mode="json"),
+            "first_seed": self._first_seed,
+            "world": WORLD_VERSION,
+        }
+
+    def _seed(self, index: int) -> int:
+        """Return the world's seed of a training sample: rejection, where there is an emphasis."""
+        if not self.options.emphasis:
+            return self._first_seed + index
+        highest = max(1.0, *self.options.emphasis.values())
+        chance = Chance(f"emphasis/{self._first_seed}/{index}")
+        for candidate in range(index * _CANDIDATES, (index + 1) * _CANDIDATES):
+            seed = self._first_seed + candidate
+            if chance.happens(self.options.weight(self._train.facts(seed)) / highest):
+                break
+        return seed
 
 
 class StillSource(_Source):
@@ -82,7 +128,7 @@ class StillSource(_Source):
 
     def draw(self, index: int) -> Still:
         """Return training still number ``index``; the same one every time."""
-        seed = self._first_seed + index
+        seed = self._seed(index)
         chance = Chance(f"still/{seed}")
         first = chance.happens(self.options.first_frames)
         frame = 0 if first else chance.below(self.options.frames)
@@ -102,11 +148,11 @@ class ClipSource(_Source):
 
     def draw(self, index: int, stride: int = 1) -> Clip:
         """Return training clip number ``index``, or every ``stride``-th frame of it."""
-        return self._train.clip(self._first_seed + index, stride)
+        return self._train.clip(self._seed(index), stride)
 
     def first_frame(self, index: int) -> np.ndarray:
         """Return the first frame of training clip number ``index``: uint8 (H, W, 3)."""
-        return self._train.still(self._first_seed + index, 0).frame
+        return self._train.still(self._seed(index), 0).frame
 
     def held_out(self, stride: int = 1) -> list[Clip]:
         """Return clips whose (object, scene, motion) was never trained, frames as in ``draw``."""

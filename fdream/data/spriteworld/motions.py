@@ -71,11 +71,13 @@ def _bouncing(u: float, room: Room, pace: float) -> Pose:
 
 def _surfing(u: float, room: Room, pace: float) -> Pose:
     swell = math.sin(4 * math.pi * u)
-    return Pose(-0.8 * room.left * pace * u, 0.03 * swell, 1, 9 * swell)
+    return Pose(-room.left * pace * u, 0.06 * swell, 1, 9 * swell)
 
 
 def _shaking(u: float, room: Room, pace: float) -> Pose:
-    return Pose(0.04 * math.sin(2 * math.pi * (4 if pace >= 1 else 2) * u))
+    # Every four of sixteen frames once there and back, by a sixteenth of the short side: pocket's
+    # latent grid has sixteen cells, and of less than one it sees little.
+    return Pose(math.sin(2 * math.pi * (3.75 if pace >= 1 else 1.875) * u) / 16)
 
 
 def _circling(u: float, room: Room, pace: float) -> Pose:

@@ -34,10 +34,7 @@ NOTO: dict[str, tuple[str, tuple[str, ...]]] = {
     "cat": ("\N{CAT}", ("cat",)),
     "pig": ("\N{PIG}", ("pig",)),
     "cow": ("\N{COW}", ("cow",)),
-    "rabbit": ("\N{RABBIT}", ("rabbit", "bunny")),
     "fox": ("\N{FOX FACE}", ("fox",)),
-    "panda": ("\N{PANDA FACE}", ("panda",)),
-    "tiger": ("\N{TIGER}", ("tiger",)),
     "elephant": ("\N{ELEPHANT}", ("elephant",)),
     "unicorn": ("\N{UNICORN FACE}", ("unicorn",)),
     "frog": ("\N{FROG FACE}", ("frog",)),
@@ -50,27 +47,17 @@ NOTO: dict[str, tuple[str, tuple[str, ...]]] = {
     "whale": ("\N{SPOUTING WHALE}", ("whale",)),
     "octopus": ("\N{OCTOPUS}", ("octopus",)),
     "fish": ("\N{TROPICAL FISH}", ("fish", "tropical fish")),
-    "crab": ("\N{CRAB}", ("crab",)),
-    "butterfly": ("\N{BUTTERFLY}", ("butterfly",)),
     "ladybug": ("\N{LADY BEETLE}", ("ladybug",)),
     "car": ("\N{AUTOMOBILE}", ("car", "red car")),
-    "bus": ("\N{BUS}", ("bus",)),
-    "tractor": ("\N{TRACTOR}", ("tractor",)),
     "rocket": ("\N{ROCKET}", ("rocket",)),
-    "helicopter": ("\N{HELICOPTER}", ("helicopter",)),
-    "sailboat": ("\N{SAILBOAT}", ("sailboat",)),
-    "soccer ball": ("\N{SOCCER BALL}", ("soccer ball", "football")),
     "basketball": ("\N{BASKETBALL AND HOOP}", ("basketball",)),
     "balloon": ("\N{BALLOON}", ("balloon", "red balloon")),
     "apple": ("\N{GREEN APPLE}", ("apple", "green apple")),
-    "banana": ("\N{BANANA}", ("banana",)),
     "burger": ("\N{HAMBURGER}", ("burger", "hamburger")),
     "pizza": ("\N{SLICE OF PIZZA}", ("pizza", "slice of pizza")),
     "cactus": ("\N{CACTUS}", ("cactus",)),
     "mushroom": ("\N{MUSHROOM}", ("mushroom",)),
     "robot": ("\N{ROBOT FACE}", ("robot",)),
-    "ghost": ("\N{GHOST}", ("ghost",)),
-    "snowman": ("\N{SNOWMAN WITHOUT SNOW}", ("snowman",)),
     "star": ("\N{WHITE MEDIUM STAR}", ("star", "yellow star")),
 }
 """Object name -> (emoji, wordings); an empty emoji is one of our own drawings."""
@@ -121,12 +108,12 @@ def rider(sprites: SpriteSet, name: str) -> np.ndarray:
 
     Ours: "surfing" must add nothing to a clip that its first frame lacks.
     """
-    figure = _fit(sprite(sprites, name), 104)
+    figure = _fit(sprite(sprites, name), 136)
     board = _fit(premultiplied(drawings.surfboard()), 150)
     water = _fit(premultiplied(drawings.wave()), 176)
-    canvas = np.zeros((176, 184, 4), np.uint8)
-    foot = 132
-    _over(canvas, water, 176 - water.shape[0], 4)
+    canvas = np.zeros((208, 184, 4), np.uint8)
+    foot = 164
+    _over(canvas, water, 208 - water.shape[0], 4)
     _over(canvas, board, foot - 8, 12)
     _over(canvas, figure, foot - figure.shape[0], 82 - figure.shape[1] // 2)
     rows, cols = (np.flatnonzero(canvas[..., 3].any(axis)) for axis in (1, 0))

@@ -19,6 +19,9 @@ from fdream.data.spriteworld.degrade import degrade
 
 Split = Literal["train", "held-out", "all"]
 
+WORLD_VERSION = 2
+"""Grows whenever a seed shows something else than before: pictures of two versions do not mix."""
+
 _HELD_OUT_SHARE = 0.1
 _SIZES = (0.40, 0.45, 0.50)
 """Sizes of a sprite in the first frame where they are few, in short sides."""
@@ -102,7 +105,7 @@ class SpriteWorld:
 
     def facts(self, seed: int) -> Facts:
         """Draw a scene description; identical for a seed on every machine."""
-        chance = Chance(f"spriteworld/1/{self.cast}/{seed}")
+        chance = Chance(f"spriteworld/{WORLD_VERSION}/{self.cast}/{seed}")
         things = tuple(sprites.cast(self.cast))
         while True:
             thing, motion = chance.pick(things), chance.pick(tuple(motions.MOTIONS))
@@ -131,7 +134,7 @@ class SpriteWorld:
             slowly=slowly,
             x=x,
             y=y,
-            size=size * (1.15 if on_board else 1.0),
+            size=size * (1.25 if on_board else 1.0),
             variant=chance.below(scenes.VARIANTS),
             mirrored=chance.happens(0.5),
         )

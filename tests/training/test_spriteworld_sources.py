@@ -1,0 +1,65 @@
+"""Which of SpriteWorld's scenes are trained, and how often."""
+
+import pytest
+from pydantic import ValidationError
+
+from fdream.data.spriteworld.world import held_out
+from fdream.training.pictures import ClipSource, SpriteWorldOptions, StillSource
+
+SAMPLES = 1500
+
+
+def share(source: ClipSource, **wanted: str) -> float:
+    facts = [source.words(index).facts for index in range(SAMPLES)]
+    return sum(all(getattr(f, k) == v for k, v in wanted.items()) for f in facts) / SAMPLES
+
+
+def source(emphasis: dict[str, float], seed: int = 0) -> ClipSource:
+    return ClipSource(SpriteWorldOptions(emphasis=emphasis), validation=2, seed=seed)
+
+
+def test_an_emphasis_trains_a_motion_as_many_times_more_often():
+    plain, more = source({}), source({"shaking": 3.0})
+    usual, wanted = share(plain, motion="shaking"), share(more, motion="shaking")
+    # Three times as many shaking clips among all the others.
+    assert wanted == pytest.approx(3 * usual / (1 + 2 * usual), rel=0.2)
+    assert share(more, motion="falling") < share(plain, motion="falling")
+
+
+def test_an_emphasis_on_the_camera_trains_moving_ones():
+    assert share(source({"camera": 4.0}), camera="still") < share(source({}), camera="still") - 0.1
+
+
+def test_an_emphasis_below_one_trains_a_motion_less():
+    assert share(source({"shaking": 0.2}), motion="shaking") < 0.03
+
+
+def test_no_scene_is_trained_twice_and_none_that_is_held_out():
+    described = [source({"camera": 8.0}).words(index) for index in range(SAMPLES)]
+    assert len({str(shown.facts) for shown in described}) == SAMPLES
+    assert not any(held_out(s.facts.thing, s.facts.scene, s.facts.motion) for s in described)
+
+
+def test_words_first_frame_and_clip_of_a_sample_are_of_one_scene():
+    options = SpriteWorldOptions(sprites="plain", size=(32, 32), frames=4, emphasis={"camera": 4.0})
+    clips, stills = ClipSource(options, 2), StillSource(options, 2)
+    for index in range(8):
+        clip = clips.draw(index)
+        assert clip.facts == clips.words(index).facts == stills.draw(index).facts
+        assert (clip.frames[0] == clips.first_frame(index)).all()
+
+
+def test_held_out_clips_do_not_depend_on_the_emphasis():
+    options = SpriteWorldOptions(sprites="plain", size=(32, 32), frames=4)
+    favoured = options.model_copy(update={"emphasis": {"camera": 4.0}})
+    plain, more = ClipSource(options, 3).held_out(), ClipSource(favoured, 3).held_out()
+    assert [clip.facts for clip in plain] == [clip.facts for clip in more]
+
+
+@pytest.mark.parametrize(
+    ("emphasis", "said"),
+    [({"shakes": 2.0}, "'shakes' is none of moving left"), ({"shaking": 0.0}, "greater than 0")],
+)
+def test_an_emphasis_on_nothing_is_refused(emphasis: dict[str, float], said: str):
+    with pytest.raises(ValidationError, match=said):
+        SpriteWorldOptions(emphasis=emphasis)
