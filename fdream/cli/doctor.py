@@ -54,12 +54,12 @@ class Finding:
 
 def doctor(
     model: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--model",
             metavar="NAME",
             help="Say whether this model fits here, fetching nothing: a short name of `fdream "
-            "models`, or what may stand after --prior or --generator.",
+            "models`, or what may stand after --prior or --generator; repeatable, each by itself.",
         ),
     ] = None,
     json: JsonOption = False,
@@ -67,8 +67,9 @@ def doctor(
     """Say what this machine can run, and why not.
 
     Looks at versions, devices, memory, disk, settings, FDREAM_ variables, the emoji font of
-    SpriteWorld and the installed stages. Exits with 1 if something needs repair, or if the model
-    does not fit, whatever --fit would choose.
+    SpriteWorld and the installed stages. Exits with 1 if something needs repair, or if a model does
+    not fit, whatever --fit would choose; a tenth of the free memory is left for what no estimate
+    knows. Memory is in GiB (2^30 bytes), what is fetched in GB (10^9), as the Hub counts.
 
     \b
     Examples:
@@ -77,7 +78,7 @@ def doctor(
       fdream doctor --model sdxl
       fdream doctor --model dreamer:runs/mine
     """
-    findings = list(examine() if model is None else _model(model))
+    findings = [found for name in model for found in _model(name)] if model else list(examine())
     if json:
         render.as_json([asdict(finding) for finding in findings])
     else:

@@ -75,7 +75,8 @@ def models(
         render.as_json(summaries)
         return
     columns = ["bundle", "parameters", "disk", "memory", "licence", "image", "video"]
-    render.table(columns, [_row(summary) for summary in summaries])
+    rows = [_row(summary) for summary in summaries]
+    render.table(columns, rows, optional=("licence", "parameters", "memory"))
     reporter_of(ctx).say(
         "Choose one with --generator dreamer:BUNDLE and --prior pocket:BUNDLE; "
         "`fdream models BUNDLE` tells more."

@@ -11,11 +11,13 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final, TextIO
 
 from fdream.core.report import printable
 
 _NARROWEST: Final = 20
+_TALL: Final = 4
 
 
 def line(text: str, stream: TextIO | None = None) -> None:
@@ -29,7 +31,10 @@ def as_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
 
 
 def table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO | None = None
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    stream: TextIO | None = None,
+    optional: Sequence[str] = (),
 ) -> None:
     """Write a table: drawn on a terminal, tab-separated and whole elsewhere.
 
@@ -37,6 +42,8 @@ def table(
         columns: headings; not written where the table is for a program.
         rows: cells, one for each column.
         stream: where to; None: stdout.
+        optional: columns to leave out, one after the other, as long as a terminal is too narrow: a
+            word would be cut, or a row become tall.
     """
     stream = sys.stdout if stream is None else stream
     cells = [[_one_line(cell) for cell in row] for row in rows]
@@ -49,12 +56,47 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(file=stream)
+    texts = dict(zip(columns, zip(columns, *cells, strict=True), strict=True))
+    shown, spared = list(columns), list(optional)
+    while True:
+        widths = _widths([texts[column] for column in shown], console.width)
+        if not spared or (widths and _height([texts[column] for column in shown], widths) <= _TALL):
+            break
+        shown.remove(spared.pop(0))
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
+    for column, width in zip(shown, widths or repeat(None), strict=False):
+        drawn.add_column(column, overflow="fold", width=width)
     for row in cells:
-        drawn.add_row(*(Text(cell) for cell in row))
-    Console(file=stream).print(drawn)
+        drawn.add_row(*(Text(row[columns.index(column)]) for column in shown))
+    console.print(drawn)
+
+
+def _height(columns: Sequence[Sequence[str]], widths: Sequence[int]) -> int:
+    """Return the number of lines of the tallest cell."""
+    return max(
+        len(textwrap.wrap(cell, width))
+        for column, width in zip(columns, widths, strict=True)
+        for cell in column
+    )
+
+
+def _widths(columns: Sequence[Sequence[str]], terminal: int) -> list[int] | None:
+    """Share out a terminal among columns of cells; None where some word would have to be cut."""
+    words = [[word for cell in column for word in cell.split()] for column in columns]
+    least = [max(map(len, column), default=1) for column in words]
+    most = [max(map(len, column)) for column in columns]
+    # Three between two columns, one at each edge.
+    room = terminal - 3 * (len(columns) - 1) - 2 - sum(least)
+    if room < 0:
+        return None
+    widths = list(least)
+    for _ in range(room):
+        wanting = [k for k in range(len(widths)) if widths[k] < most[k]]
+        if not wanting:
+            break
+        widths[min(wanting, key=widths.__getitem__)] += 1
+    return widths
 
 
 def facts(title: str, rows: Sequence[tuple[str, str]]) -> None:

@@ -17,7 +17,7 @@ from fdream.core.errors import DeviceError
 if TYPE_CHECKING:
     import torch
 
-# Estimates err, and allocators keep holes.
+# Estimates err, and allocators keep holes; `fdream doctor --help` tells of it.
 _USABLE: Final = 0.9
 # What costs no value goes before what does: tiles shift the tone of a picture a little.
 _LADDER: Final[tuple[tuple[Offload, bool], ...]] = (
@@ -127,8 +127,9 @@ def fit(device: DeviceManager, demand: Demand) -> Fit:
     elsewhere = "" if least.device.offload == "none" else f", and {_gib(waiting)} beside it"
     raise DeviceError(
         f"{device.torch_device}: does not fit: at the least it takes about {_gib(least.needed)} "
-        f"({_choices(least.device)}){elsewhere}, and {_gib(free)} are free. A smaller --size, "
-        "fewer --frames or a smaller model takes less."
+        f"({_choices(least.device)}){elsewhere}, and of {_gib(free)} that are free "
+        f"{_gib(int(_USABLE * free))} may be planned with. A smaller --size, fewer --frames or a "
+        "smaller model takes less."
     )
 
 

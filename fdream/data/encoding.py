@@ -124,7 +124,8 @@ def kind_by_name(path: Path, *, moving: bool) -> str:
     if ending in formats:
         return ending
     known = ", ".join(f".{kind}" for kind in formats)
+    or_folder = "" if path.suffix else f"; a folder ends with a slash: {path}/"
     raise UsageError(
         f"{path}: the format of {path.suffix or 'a name without an ending'} is not known here; "
-        f"use {known}, or say it with --format."
+        f"use {known}, or say it with --format{or_folder}."
     )

@@ -72,6 +72,11 @@ def packaged(name: str) -> Path | None:
     return folder if name.isidentifier() and (folder / INDEX_NAME).is_file() else None
 
 
+def packaged_names() -> list[str]:
+    """Return the names of the bundles inside the package."""
+    return sorted(found.name for found in PACKAGED.iterdir() if packaged(found.name))
+
+
 def find_bundles(cache: Path, folders: list[Path]) -> Iterator[Found]:
     """Look where bundles are kept: the package, the cache's models/, ./runs, and more folders.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, Literal
 
 from fdream.core.asking import asking
@@ -54,6 +55,8 @@ def fit_workshop(
     Raises:
         DeviceError: it does not fit.
     """
+    if still is not None and clip is not None:
+        shop.find_weights()
     demands: list[Demand] = []
     silent: list[str] = []
     if still is not None:
@@ -91,7 +94,7 @@ def ask_model(name: str, device: DeviceManager) -> Iterator[Answer]:
         StageError: no stage is called so.
         WeightsError: the model is not on this machine, and nothing is known of it.
     """
-    from fdream.stages.builtin.known_models import known
+    from fdream.stages.builtin.known_models import MODELS, known
 
     bare, argument = registry.split_argument(name)
     if argument is None and known(name) is not None:
@@ -99,9 +102,12 @@ def ask_model(name: str, device: DeviceManager) -> Iterator[Answer]:
     written = bare if argument is None else f"{bare}:{argument}"
     roles = [role for role in _ROLES if bare in registry.declared(role)]
     if not roles:
+        near = get_close_matches(name, [m.name for m in MODELS], n=1)
+        examples = "such as sdxl, diffusers:FOLDER or dreamer:RUN."
+        hint = f"did you mean {near[0]}?" if near else examples
         raise StageError(
             f"model {name!r}: neither a short name that `fdream models` lists, nor a prior or "
-            "generator of `fdream plugins`; such as sdxl, diffusers:FOLDER or dreamer:RUN."
+            f"generator of `fdream plugins`; {hint}"
         )
     if bare == "diffusers" and argument is not None:
         roles = [_role_of(argument)]
@@ -145,13 +151,16 @@ def _role_of(model: str) -> Role:
     """Tell whether a pipeline of diffusers draws or animates, without loading it."""
     from fdream.core.device import DeviceManager
     from fdream.models.single_files import is_single_file
-    from fdream.stages.builtin.known_models import known
+    from fdream.stages.builtin.known_models import known, misnamed
     from fdream.stages.builtin.pipeline_families import FAMILIES
     from fdream.stages.builtin.ready_pipelines import ReadyPipeline
 
     found = known(model)
     if found is not None:
         return found.kind
+    wrong = misnamed(model)
+    if wrong is not None:
+        raise StageError(f"model diffusers:{model}: {wrong}")
     if is_single_file(model):
         return "prior"
     ready = ReadyPipeline(model, device=DeviceManager.choose("cpu"))

@@ -87,8 +87,10 @@ def text_to_video(
     Raises:
         StageError: the generator cannot take the scheduler.
         UsageError: the generator cannot make that many frames, or in that many steps.
+        WeightsError: what a step loads is not to be had.
     """
     # Before the image is drawn, not after.
+    shop.find_weights()
     _num_frames(clip, shop)
     shop.check_sampling("generator", clip.sampling)
     first = text_to_image(captions, sample, still, shop)

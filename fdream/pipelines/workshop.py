@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fdream.core.captions import CaptionPair
+from fdream.core.errors import WeightsError
 from fdream.core.limits import GUIDANCE, STEPS
 from fdream.stages import registry
 from fdream.stages.interfaces import SampleOptions
@@ -102,6 +103,24 @@ class Workshop:
         """
         stage = self.prior if role == "prior" else self.generator
         stage.check(self._options(sampling))
+
+    def find_weights(self) -> None:
+        """Have both steps find, or fetch, what they load, before either works.
+
+        Raises:
+            WeightsError: it is not to be had; of two, both are told.
+        """
+        faults = []
+        for role in ("prior", "generator"):
+            try:
+                getattr(self, role).provenance()
+            except WeightsError as error:
+                faults.append(error)
+        if len(faults) == 1:
+            raise faults[0]
+        if faults:
+            # One missing bundle that serves both steps is one fault.
+            raise WeightsError("\n".join(dict.fromkeys(map(str, faults))))
 
     def defaults(self, role: Literal["prior", "generator"]) -> dict[str, Any]:
         """Return what a stage takes where nothing is asked for, as far as it tells."""

@@ -242,12 +242,25 @@ def _unknown(kind: StageKind, name: str) -> str:
             f"a checkout, its stages are declared once it is installed: pip install -e . "
             f"(metadata is fixed at install, so a new entry point needs a new install)."
         )
-    near = get_close_matches(name, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    written = {stage: stage for stage in known} | _written_arguments(kind)
+    near = get_close_matches(name, written, n=1)
+    hint = f" Did you mean {written[near[0]]!r}?" if near else ""
     return (
         f"{kind} {name!r} is not installed.{hint} Installed: {', '.join(known)}. "
         f"`fdream plugins --kind {kind}` says more."
     )
+
+
+def _written_arguments(kind: StageKind) -> dict[str, str]:
+    """Return how to write the arguments that have names of their own, by these names."""
+    written: dict[str, str] = {}
+    for stage, found in declared(kind).items():
+        try:
+            names = load_spec(found).argument_names
+        except PluginError:
+            continue  # what is wrong with another plugin is not what was asked
+        written |= {name: f"{stage}:{name}" for name in names}
+    return written
 
 
 def _option_problems(declares: StageSpec, error: ValidationError) -> str:
@@ -255,8 +268,14 @@ def _option_problems(declares: StageSpec, error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False):
         place = ".".join(str(part) for part in problem["loc"])
-        said = "has to be given" if problem["type"] == "missing" else problem["msg"]
-        line = f"{declares.kind}/{declares.name} option {place}: {said}"
+        own = problem["type"] == "value_error"  # a sentence of the option's own, value and all
+        said = str(problem["ctx"]["error"]) if own else problem["msg"]
+        said = "has to be given" if problem["type"] == "missing" else said
+        option = f" option {place}" if place else ""
+        line = f"{declares.kind}/{declares.name}{option}: {said}"
+        if own:
+            lines.append(line)
+            continue
         if problem["type"] == "missing":
             if place == declares.argument:
                 line += f"; write {declares.name}:{place.upper()}"

@@ -43,6 +43,8 @@ class StageSpec:
         downloads: what it fetches on first use, for people: ``"raft_large (21 MB)"``.
         licence: SPDX identifier of the code and, where they differ, of the weights.
         argument: the option that ``NAME:ARG`` sets; None when it takes no argument.
+        argument_names: arguments that are names of their own; whoever writes ``ARG`` alone, or
+            nearly, is told of ``NAME:ARG``.
         api: version of the contract it was written for.
     """
 
@@ -55,4 +57,5 @@ class StageSpec:
     requires: tuple[str, ...] = ()
     downloads: tuple[str, ...] = ()
     argument: str | None = None
+    argument_names: tuple[str, ...] = ()
     api: int = API

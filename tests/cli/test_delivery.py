@@ -58,6 +58,10 @@ class TestPlaces:
         assert f"-o {Path(output).parent}/ " in str(told.value)
         assert [p.name for p in Path().iterdir()] == ["there"]
 
+    def test_a_name_without_an_ending_is_told_how_to_say_folder(self) -> None:
+        with pytest.raises(UsageError, match="a folder ends with a slash: new/clips/"):
+            decide("new/clips")
+
     @pytest.mark.parametrize("output", ["new/", "there/new/", "a/b/c/", "there", "there/"])
     def test_a_folder_may_be_new(self, output: str) -> None:
         Path("there").mkdir()

@@ -188,3 +188,64 @@ def test_short_names_are_listed_with_what_to_know(capsys: pytest.CaptureFixture[
     assert (wan["licence"], wan["fetch_bytes"]) == ("apache-2.0", 34 * 10**9)
     assert run(["models", "sdxl-turbo"]) == 0
     assert "not for commercial use" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["t2i", "x", "--prior", "sdxl"], "Did you mean 'diffusers:sdxl'?"),
+        (["t2i", "x", "--prior", "diffusers:sdlx"], "did you mean sdxl?"),
+        (["t2i", "x", "--prior", "diffusers:wan2.2-5b"], "animates images, so it is for --gener"),
+        (["t2v", "x", "--generator", "diffusers:sdxl"], "draws images, so it is for --prior"),
+        (["t2v", "x", "--generator", "diffusers:zero"], "short names are svd, wan2.2-5b, ltx"),
+        (["t2v", "x", "--generator", "dreamer:@x"], "wants a name on both sides of the @"),
+        (["t2v", "x", "--generator", "dreamer:NOWHERE"], "packaged is pocket"),
+        (["doctor", "--model", "sdlx"], "did you mean sdxl?"),
+        (["doctor", "--model", "diffusers:sdlx"], "did you mean sdxl?"),
+    ],
+)
+def test_a_name_that_cannot_be_meant_advises_no_download(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) in (2, 3)
+    told = capsys.readouterr().err
+    assert said in told
+    assert "hf download" not in told
+    assert "reinstall" not in told.lower()
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [(None, "there is no model_index.json in it"), ("{}", "names no pipeline class")],
+)
+def test_a_folder_that_is_no_pipeline_says_so_in_words(
+    index: str | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("folder").mkdir()
+    if index is not None:
+        Path("folder/model_index.json").write_text(index, encoding="utf-8")
+    assert run(["t2i", "x", "--prior", "diffusers:folder", "-o", "a.png"]) == 3
+    told = capsys.readouterr().err
+    assert said in told
+    assert "Errno" not in told
+
+
+@pytest.mark.parametrize("fit", [[], ["--fit"]])
+def test_of_two_models_that_are_missing_both_are_named(
+    fit: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    words = ["--prior", "diffusers:sdxl-turbo", "--generator", "diffusers:svd", "-o", "a.mp4"]
+    assert run(["t2v", "a corgi surfing", *words, *fit]) == 3
+    told = capsys.readouterr().err
+    assert "hf download stabilityai/sdxl-turbo" in told
+    assert "hf download stabilityai/stable-video-diffusion-img2vid-xt" in told
+
+
+def test_doctor_answers_for_every_model_that_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["doctor", "--model", "sdxl-turbo", "--model", "sd15"])
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split("\t")[1] for line in told] == [
+        "prior/diffusers:sdxl-turbo",
+        "prior/diffusers:sd15",
+    ]

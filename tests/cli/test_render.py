@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 
 import pytest
@@ -40,3 +41,36 @@ def test_colour_is_the_users_choice(monkeypatch, variable: str, coloured: bool) 
 def test_json_is_ascii(capsys) -> None:
     render.as_json({"prompt": "caf\u00e9 \U0001f600"})
     assert capsys.readouterr().out.isascii()
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, optional: list[str]) -> list[str]:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    rows = [["diffusers:cogvideox-5b", "stable-video-diffusion", "forty-nine frames at eight a s"]]
+    render.table(["name", "licence", "good at"], rows, optional=optional)
+    return re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue()).splitlines()
+
+
+def test_a_narrow_terminal_cuts_no_word_that_has_room(monkeypatch) -> None:
+    lines = drawn(monkeypatch, 70, [])
+    assert max(map(len, lines)) <= 70
+    assert any("diffusers:cogvideox-5b" in line for line in lines)
+    assert any("stable-video-diffusion" in line for line in lines)
+
+
+def test_a_narrow_terminal_loses_the_columns_that_may_be_left_out(monkeypatch) -> None:
+    assert any("licence" in line for line in drawn(monkeypatch, 90, ["licence"]))
+    lines = drawn(monkeypatch, 50, ["licence"])
+    assert max(map(len, lines)) <= 50
+    assert not any("licence" in line for line in lines)
+    assert any("diffusers:cogvideox-5b" in line for line in lines)
+
+
+def test_a_terminal_too_narrow_for_a_word_still_shows_all_of_it(monkeypatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "12")
+    render.table(["name"], [["diffusers:cogvideox-5b"]])
+    assert "diffusers:cogvideox-5b" in "".join(terminal.getvalue().split())

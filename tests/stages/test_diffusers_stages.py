@@ -137,7 +137,7 @@ def test_what_it_cannot_make_is_refused_with_what_it_can(models: Path, cpu: Devi
 
 
 def test_a_folder_that_is_no_pipeline_is_refused(tmp_path: Path, cpu: DeviceManager) -> None:
-    with pytest.raises(WeightsError, match=r"no readable model_index\.json"):
+    with pytest.raises(WeightsError, match=r"there is no model_index\.json"):
         prior(tmp_path, cpu).draw(["a"], Size(16, 16), [0], QUICK)
     (tmp_path / "model_index.json").write_text('{"_class_name": "NoSuchPipeline"}')
     with pytest.raises(WeightsError, match="NoSuchPipeline"):

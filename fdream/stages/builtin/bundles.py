@@ -9,7 +9,7 @@ from diffusers.utils.logging import disable_progress_bar
 
 from fdream.core.errors import WeightsError
 from fdream.models.bundle import Bundle
-from fdream.models.bundle_survey import packaged
+from fdream.models.bundle_survey import packaged, packaged_names
 from fdream.models.weight_places import find_place
 
 
@@ -29,9 +29,11 @@ def open_bundle(name: str) -> Bundle:
         if inside is not None:
             return Bundle.open(inside)
         if not Path(name).exists():
+            names = packaged_names()
+            holds = f"packaged is {', '.join(names)}" if names else "it holds none: reinstall it"
             raise WeightsError(
-                f"bundle {name!r}: neither packaged with this fdream nor a folder here; reinstall "
-                "fdream, or give the path of a bundle or of a run of `fdream train`."
+                f"bundle {name!r}: neither packaged with this fdream ({holds}) nor a folder here; "
+                "give the path of a bundle or of a run of `fdream train`, or see `fdream models`."
             )
     if _on_hub(name):
         return Bundle.open(find_place(name))

@@ -7,9 +7,14 @@ both rounded and from the models' own pages; licences are named as their pages n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Final, Literal
 
 from fdream.core.fit import Demand
+
+Kind = Literal["prior", "generator"]
+_FILES: Final = (".safetensors", ".ckpt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class KnownModel:
     """
 
     name: str
-    kind: Literal["prior", "generator"]
+    kind: Kind
     repository: str
     licence: str
     size_gb: float
@@ -147,3 +152,37 @@ MODELS: Final = (
 def known(source: str) -> KnownModel | None:
     """Return the model of a short name or of a repository; None where it is another."""
     return next((m for m in MODELS if source in (m.name, m.repository)), None)
+
+
+def short_names(kind: Kind) -> tuple[str, ...]:
+    """Return the short names of models that serve a stage."""
+    return tuple(model.name for model in MODELS if model.kind == kind)
+
+
+def misnamed(source: str, kind: Kind | None = None) -> str | None:
+    """Say why a name cannot be meant, before anything is sought or fetched for it.
+
+    Args:
+        source: as the user wrote it: a short name, a repository, a folder or a file.
+        kind: the stage it is for; None where either will do.
+
+    Returns:
+        What is wrong and what may be meant; None where nothing is.
+    """
+    found = known(source)
+    if found is not None:
+        if kind in (None, found.kind):
+            return None
+        does = "draws images" if found.kind == "prior" else "animates images"
+        return (
+            f"{source} {does}, so it is for --{found.kind}; short names for --{kind} are "
+            f"{', '.join(short_names(kind))}."
+        )
+    # Repositories have an owner, and what looks like a path is one.
+    is_path = source.startswith((".", "~")) or Path(source).suffix in _FILES
+    if "/" in source or is_path or Path(source).exists():
+        return None
+    names = [model.name for model in MODELS if kind in (None, model.kind)]
+    near = get_close_matches(source, names, n=1)
+    meant = f"did you mean {near[0]}?" if near else f"short names are {', '.join(names)}."
+    return f"{source!r} is no short name, no folder here and no owner/name of the Hub; {meant}"

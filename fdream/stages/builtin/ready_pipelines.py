@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -69,6 +70,11 @@ class ReadyPipeline:
             WeightsError: there is no such folder, or it holds no pipeline.
         """
         name = self._read(INDEX).get("_class_name")
+        if name is None:
+            raise WeightsError(
+                f"{self.name}: {INDEX} names no pipeline class, so this is no pipeline in "
+                "diffusers form, or half of one; fetch the folder again."
+            )
         if not isinstance(name, str) or not hasattr(diffusers, name):
             raise WeightsError(
                 f"{self.name}: {INDEX} names the pipeline {name!r}, which this diffusers "
@@ -119,6 +125,11 @@ class ReadyPipeline:
     def _read(self, file: str) -> dict[str, Any]:
         try:
             value = json.loads((self.folder / file).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise WeightsError(
+                f"{self.name}: there is no {file} in it, so this is no pipeline in diffusers form; "
+                "give a folder or a Hub id that is."
+            ) from error
         except (OSError, ValueError) as error:
             raise WeightsError(
                 f"{self.name}: no readable {file} ({_first_line(error)}), so this is no pipeline "
@@ -289,4 +300,4 @@ def _variant(folder: Path) -> str | None:
 
 
 def _first_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return textwrap.shorten(str(error), 200, placeholder=" ...") or type(error).__name__

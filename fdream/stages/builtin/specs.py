@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from fdream.stages.builtin.known_models import Kind, misnamed, short_names
 from fdream.stages.spec import StageOptions, StageSpec
 
 LICENCE: Final = "Apache-2.0"
@@ -45,6 +46,11 @@ class DreamerOptions(StageOptions):
         if not isinstance(named, str) or "@" not in named or Path(named).expanduser().exists():
             return given
         bundle, _, base = named.rpartition("@")
+        if not bundle or not base:
+            raise ValueError(
+                f"{named!r} wants a name on both sides of the @: BUNDLE@BASE, the motion of a "
+                "bundle on another base."
+            )
         return {**given, "bundle": bundle, "base": base}
 
 
@@ -54,6 +60,31 @@ class PipelineOptions(StageOptions):
     model: str = Field(
         description="short name, Hub id, folder in diffusers form, or (prior) a .safetensors file"
     )
+
+
+class PriorPipelineOptions(PipelineOptions):
+    """Options of the prior ``diffusers``."""
+
+    @field_validator("model")
+    @classmethod
+    def _serves(cls, model: str) -> str:
+        return _well_named(model, "prior")
+
+
+class GeneratorPipelineOptions(PipelineOptions):
+    """Options of the generator ``diffusers``."""
+
+    @field_validator("model")
+    @classmethod
+    def _serves(cls, model: str) -> str:
+        return _well_named(model, "generator")
+
+
+def _well_named(model: str, kind: Kind) -> str:
+    wrong = misnamed(model, kind)
+    if wrong is not None:
+        raise ValueError(wrong)
+    return model
 
 
 class PredictNetOptions(StageOptions):
@@ -163,24 +194,26 @@ DIFFUSERS_PRIOR: Final = StageSpec(
     kind="prior",
     name="diffusers",
     summary="any text-to-image pipeline of diffusers, such as diffusers:sdxl-turbo",
-    options=PipelineOptions,
+    options=PriorPipelineOptions,
     factory="fdream.stages.builtin.diffusers_prior:DiffusersPrior",
     requires=_NETWORKS,
     downloads=("the model that is named, unless it is a folder or in the Hub's cache",),
     licence=LICENCE,
     argument="model",
+    argument_names=short_names("prior"),
 )
 
 DIFFUSERS_GENERATOR: Final = StageSpec(
     kind="generator",
     name="diffusers",
     summary="an image-to-video pipeline of diffusers: SVD, Wan, LTX-Video or CogVideoX",
-    options=PipelineOptions,
+    options=GeneratorPipelineOptions,
     factory="fdream.stages.builtin.diffusers_generator:DiffusersGenerator",
     requires=_NETWORKS,
     downloads=("the model that is named, unless it is a folder or in the Hub's cache",),
     licence=LICENCE,
     argument="model",
+    argument_names=short_names("generator"),
 )
 
 PREDICTNET_SUPERVISOR: Final = StageSpec(
