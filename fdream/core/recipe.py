@@ -65,13 +65,10 @@ class StageChoice(Table):
 
 
 class StagesTable(Table):
-    """The five kinds of stage that a training run joins."""
+    """The stages that a training run joins: what learns, and what teaches it flow."""
 
-    prior: StageChoice = StageChoice(use="pocket")
     generator: StageChoice = StageChoice(use="pocket")
     supervisor: StageChoice = StageChoice(use="predictnet")
-    scheduler: StageChoice = StageChoice(use="dreamer")
-    splitter: StageChoice = StageChoice(use="whole")
 
 
 class DataTable(Table):

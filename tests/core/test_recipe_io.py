@@ -159,7 +159,7 @@ def test_single_problem_is_one_line(recipes: Path) -> None:
         ("sample.size=[96, 160]", "WIDTHxHEIGHT"),
         ("sample.size=64x0", "WIDTHxHEIGHT"),
         ("run.seed=-1", "greater than or equal to 0"),
-        ("stages.prior=pocket", "a table is expected"),
+        ("stages.generator=pocket", "a table is expected"),
         ("schema=2", "1"),
         ("name=../../etc", "pattern"),
         ("extends=base", "in a recipe file only"),
