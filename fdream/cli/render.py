@@ -18,6 +18,7 @@ from fdream.core.report import printable
 
 _NARROWEST: Final = 20
 _TALL: Final = 4
+"""Lines of a cell; a table of taller ones is hard to read, and columns are left out first."""
 
 
 def line(text: str, stream: TextIO | None = None) -> None:
