@@ -8,13 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 from einops import rearrange
-from pydantic import BaseModel, ConfigDict, PositiveFloat, field_validator
+from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationInfo, field_validator
 from torch import Tensor
 
 from fdream.core.sizes import Size
 from fdream.data.spriteworld.chance import Chance
 from fdream.data.spriteworld.motions import MOTIONS
-from fdream.data.spriteworld.sprites import SpriteSet
+from fdream.data.spriteworld.sprites import SpriteSet, cast
 from fdream.data.spriteworld.world import (
     WORLD_VERSION,
     Clip,
@@ -46,13 +46,13 @@ class SpriteWorldOptions(BaseModel):
     first_frames: float = 0.5
     """Share of first frames among stills; the others are taken at random times."""
     emphasis: dict[str, PositiveFloat] = {}
-    """How many times as often as in the world itself a motion is trained; ``camera`` stands for a
-    camera that moves, whatever moves before it. Nothing held out is chosen by it."""
+    """How many times as often as in the world itself an object is trained, or a motion; ``camera``
+    stands for a camera that moves, whatever moves before it. Nothing held out is chosen by it."""
 
     @field_validator("emphasis")
     @classmethod
-    def _known(cls, emphasis: dict[str, float]) -> dict[str, float]:
-        known = (*MOTIONS, "camera")
+    def _known(cls, emphasis: dict[str, float], others: ValidationInfo) -> dict[str, float]:
+        known = ("camera", *MOTIONS, *cast(others.data.get("sprites", "noto")))
         for name in emphasis:
             if name not in known:
                 raise ValueError(f"{name!r} is none of {', '.join(known)}")
@@ -61,7 +61,15 @@ class SpriteWorldOptions(BaseModel):
     def weight(self, facts: Facts) -> float:
         """Return how often a clip is trained, against the others of its world."""
         moving = self.emphasis.get("camera") if facts.camera != "still" else None
-        return self.emphasis.get(facts.motion, 1.0) if moving is None else moving
+        motion = self.emphasis.get(facts.motion, 1.0) if moving is None else moving
+        return motion * self.emphasis.get(facts.thing, 1.0)
+
+    @property
+    def highest_weight(self) -> float:
+        """At least the weight of every clip."""
+        things = cast(self.sprites)
+        rest = [value for name, value in self.emphasis.items() if name not in things]
+        return max([1.0, *rest]) * max([1.0, *(self.emphasis.get(thing, 1.0) for thing in things)])
 
     def world(self, split: Split) -> SpriteWorld:
         """Return the world that these options describe."""
@@ -75,7 +83,7 @@ class SpriteWorldOptions(BaseModel):
         )
 
 
-_CANDIDATES = 32
+_CANDIDATES = 64
 """Scenes that are looked at for one training sample of a world with an emphasis."""
 
 
@@ -111,7 +119,7 @@ class _Source:
         """Return the world's seed of a training sample: rejection, where there is an emphasis."""
         if not self.options.emphasis:
             return self._first_seed + index
-        highest = max(1.0, *self.options.emphasis.values())
+        highest = self.options.highest_weight
         chance = Chance(f"emphasis/{self._first_seed}/{index}")
         for candidate in range(index * _CANDIDATES, (index + 1) * _CANDIDATES):
             seed = self._first_seed + candidate

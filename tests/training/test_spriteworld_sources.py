@@ -30,6 +30,13 @@ def test_an_emphasis_on_the_camera_trains_moving_ones():
     assert share(source({"camera": 4.0}), camera="still") < share(source({}), camera="still") - 0.1
 
 
+def test_an_emphasis_on_an_object_goes_with_one_on_a_motion():
+    more = source({"corgi": 3.0, "shaking": 3.0})
+    usual = share(source({}), thing="corgi")
+    assert share(more, thing="corgi") == pytest.approx(3 * usual / (1 + 2 * usual), rel=0.3)
+    assert share(more, motion="shaking") > 2 * share(source({}), motion="shaking")
+
+
 def test_an_emphasis_below_one_trains_a_motion_less():
     assert share(source({"shaking": 0.2}), motion="shaking") < 0.03
 
@@ -58,7 +65,7 @@ def test_held_out_clips_do_not_depend_on_the_emphasis():
 
 @pytest.mark.parametrize(
     ("emphasis", "said"),
-    [({"shakes": 2.0}, "'shakes' is none of moving left"), ({"shaking": 0.0}, "greater than 0")],
+    [({"shakes": 2.0}, "'shakes' is none of camera"), ({"shaking": 0.0}, "greater than 0")],
 )
 def test_an_emphasis_on_nothing_is_refused(emphasis: dict[str, float], said: str):
     with pytest.raises(ValidationError, match=said):
