@@ -160,10 +160,10 @@ def test_the_decoder_learns_what_its_base_draws_amiss_and_no_latent_changes(
 ) -> None:
     image = tiny_image(base, tmp_path)
     Bundle.write(tmp_path / "bundle", image.components(), image.information())
-    options = DecoderOptions(width=width, stills=12, steps=4, from_step=(1, 2), redrawn=0.5)
+    options = DecoderOptions(width=width, stills=48, steps=4, from_step=(1, 2), redrawn=0.5)
     objective = DecoderObjective(options, STILLS, Bundle.open(tmp_path), CPU)
     run = RunFolder(tmp_path / "run")
-    table = TABLE.model_copy(update={"objective": "decoder", "steps": 20, "batch_size": 4})
+    table = TABLE.model_copy(update={"objective": "decoder", "steps": 60, "batch_size": 4})
     TrainingLoop(objective, table, run, 0, SilentReporter(), CPU).run()
     saved = Bundle.open(run.root).load("vae")
     assert saved.config["width"] == (width or 8)
