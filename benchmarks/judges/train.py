@@ -7,6 +7,9 @@ Seeds begin at three thousand million, where neither pocket's training nor its s
 Augmentation is mild, to bridge what pocket's own autoencoder does to a picture (round trip, with a
 little noise on the latents, which are not pocket's drawing), slight blur, and a shift of colour.
 A judge taught to name smears would call a smear a fox.
+
+The committed judge of pictures learnt a world of 42 objects; the rows of those that are no more
+were cut from its last layer. Its ceilings were measured after that.
 """
 
 from __future__ import annotations

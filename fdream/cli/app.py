@@ -203,6 +203,11 @@ def _invoke(args: list[str]) -> int:
     except Exception as fault:
         if _is_without_room(fault):
             raise
+        if isinstance(fault, OSError) and fault.errno == errno.ENAMETOOLONG:
+            # Only what the user wrote is that long; a path may stand in any option.
+            message = f"{fault.filename}: no file can have a name this long; shorten it."
+            render.error(_letter(fault, debug, message))
+            return UsageError.exit_code
         # The last door: what gets here is our mistake, and the user is told so.
         message = f"this is a bug in fdream: {type(fault).__name__}: {fault}".rstrip(".") + "."
         hint = "" if debug else " Run it again as `fdream --debug ...` and report what it shows."

@@ -58,18 +58,18 @@ def table(
     from rich.text import Text
 
     console = Console(file=stream)
-    texts = dict(zip(columns, zip(columns, *cells, strict=True), strict=True))
-    shown, spared = list(columns), list(optional)
+    shown, spared = list(zip(columns, *cells, strict=True)), list(optional)
     while True:
-        widths = _widths([texts[column] for column in shown], console.width)
-        if not spared or (widths and _height([texts[column] for column in shown], widths) <= _TALL):
+        widths = _widths(shown, console.width)
+        if not spared or (widths and _height(shown, widths) <= _TALL):
             break
-        shown.remove(spared.pop(0))
+        left_out = spared.pop(0)
+        shown = [column for column in shown if column[0] != left_out]
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column, width in zip(shown, widths or repeat(None), strict=False):
-        drawn.add_column(column, overflow="fold", width=width)
-    for row in cells:
-        drawn.add_row(*(Text(row[columns.index(column)]) for column in shown))
+    for (heading, *_), width in zip(shown, widths or repeat(None), strict=False):
+        drawn.add_column(heading, overflow="fold", width=width)
+    for row in zip(*(column[1:] for column in shown), strict=True):
+        drawn.add_row(*map(Text, row))
     console.print(drawn)
 
 
@@ -84,9 +84,11 @@ def _height(columns: Sequence[Sequence[str]], widths: Sequence[int]) -> int:
 
 def _widths(columns: Sequence[Sequence[str]], terminal: int) -> list[int] | None:
     """Share out a terminal among columns of cells; None where some word would have to be cut."""
+    from rich.cells import cell_len
+
     words = [[word for cell in column for word in cell.split()] for column in columns]
-    least = [max(map(len, column), default=1) for column in words]
-    most = [max(map(len, column)) for column in columns]
+    least = [max(map(cell_len, column), default=1) for column in words]
+    most = [max(map(cell_len, column)) for column in columns]
     # Three between two columns, one at each edge.
     room = terminal - 3 * (len(columns) - 1) - 2 - sum(least)
     if room < 0:

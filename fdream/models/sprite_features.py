@@ -2,6 +2,8 @@
 
 It shares no weights with any generator and was trained on renderings alone
 (``recipes/eval/sprite_features.py``). Its figures are no FVD and are never called one.
+
+The packaged weights learnt a world of 42 objects, of which 29 are left, and its smaller shake.
 """
 
 from __future__ import annotations

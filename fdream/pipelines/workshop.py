@@ -113,7 +113,8 @@ class Workshop:
         faults = []
         for role in ("prior", "generator"):
             try:
-                getattr(self, role).provenance()
+                # Its own size is what a stage reads first, and before any network.
+                _ = getattr(self, role).default_size
             except WeightsError as error:
                 faults.append(error)
         if len(faults) == 1:

@@ -268,19 +268,16 @@ def _option_problems(declares: StageSpec, error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False):
         place = ".".join(str(part) for part in problem["loc"])
-        own = problem["type"] == "value_error"  # a sentence of the option's own, value and all
-        said = str(problem["ctx"]["error"]) if own else problem["msg"]
-        said = "has to be given" if problem["type"] == "missing" else said
         option = f" option {place}" if place else ""
-        line = f"{declares.kind}/{declares.name}{option}: {said}"
-        if own:
-            lines.append(line)
-            continue
-        if problem["type"] == "missing":
+        line = f"{declares.kind}/{declares.name}{option}: "
+        if problem["type"] == "value_error":  # a sentence of the option's own, value and all
+            line += str(problem["ctx"]["error"])
+        elif problem["type"] == "missing":
+            line += "has to be given"
             if place == declares.argument:
                 line += f"; write {declares.name}:{place.upper()}"
         else:
-            line += f", got {problem['input']!r}"
+            line += f"{problem['msg']}, got {problem['input']!r}"
         if problem["type"] == "extra_forbidden":
             near = get_close_matches(place, known, n=1)
             line += f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known) or '-'}"

@@ -116,7 +116,11 @@ class _Source:
         }
 
     def _seed(self, index: int) -> int:
-        """Return the world's seed of a training sample: rejection, where there is an emphasis."""
+        """Return the world's seed of a training sample.
+
+        Under an emphasis scenes are drawn until one is taken, with its weight against the highest
+        as the chance; where none of the candidates was, the last one is trained.
+        """
         if not self.options.emphasis:
             return self._first_seed + index
         highest = self.options.highest_weight

@@ -122,6 +122,26 @@ def test_anything_else_is_our_bug(fdream, failing) -> None:
     assert "Traceback" not in ran.err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["t2i", "x", "--prior", "diffusers:{}"],
+        ["t2i", "x", "--prior", "pocket:{}"],
+        ["t2v", "x", "--generator", "dreamer:{}@base"],
+        ["train", "{}"],
+        ["train", "smoke", "--init-from", "{}"],
+        ["models", "{}"],
+        ["prep", "{}", "-o", "out"],
+        ["doctor", "--model", "diffusers:{}"],
+    ],
+    ids=" ".join,
+)
+def test_a_name_too_long_for_any_file_is_no_bug_of_ours(fdream, in_tmp, words) -> None:
+    ran = fdream(*(word.format("a" * 400) for word in words))
+    assert ran.code == 2
+    assert "no file can have a name this long; shorten it." in ran.err
+
+
 def test_debug_shows_the_traceback(fdream, failing) -> None:
     failing(errors.DataError("unreadable"))
     ran = fdream("--debug", "fail")

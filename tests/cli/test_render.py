@@ -74,3 +74,18 @@ def test_a_terminal_too_narrow_for_a_word_still_shows_all_of_it(monkeypatch) -> 
     monkeypatch.setenv("COLUMNS", "12")
     render.table(["name"], [["diffusers:cogvideox-5b"]])
     assert "diffusers:cogvideox-5b" in "".join(terminal.getvalue().split())
+
+
+def test_columns_of_one_name_are_all_drawn(monkeypatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    render.table(["a", "a"], [["left", "right"]])
+    assert "left" in terminal.getvalue()
+    assert "right" in terminal.getvalue()
+
+
+def test_characters_two_cells_wide_are_counted_as_two(monkeypatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    render.table(["name"], [["\u732b" * 12]])
+    assert "\u732b" * 12 in terminal.getvalue()

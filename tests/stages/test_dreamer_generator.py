@@ -15,7 +15,7 @@ from fdream.core.sizes import Size
 from fdream.models.bundle import Bundle
 from fdream.stages import registry
 from fdream.stages.builtin.dreamer_generator import DreamerGenerator
-from fdream.stages.builtin.specs import DreamerOptions
+from fdream.stages.builtin.specs.steps import DreamerOptions
 from fdream.stages.interfaces import SampleOptions
 
 CAPTIONS = [CaptionPair("a corgi", "a corgi surfing")]

@@ -23,7 +23,7 @@ from fdream.models.foreign_base import ForeignBase
 from fdream.models.motion_modules import MotionModules
 from fdream.models.single_files import pipeline_folder
 from fdream.stages import registry
-from fdream.stages.builtin.specs import DreamerOptions
+from fdream.stages.builtin.specs.steps import DreamerOptions
 from fdream.stages.interfaces import SampleOptions
 from fdream.training.objectives.video_model import new_motion
 from fdream.training.objectives.video_options import VideoOptions

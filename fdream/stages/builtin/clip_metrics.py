@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fdream.core.device import DeviceManager
-    from fdream.stages.builtin.specs import ModelOptions
+    from fdream.stages.builtin.specs.metrics import ModelOptions
 
     Columns = dict[str, NDArray[np.floating[Any]]]
 

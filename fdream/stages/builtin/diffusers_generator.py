@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from fdream.core.device import DeviceManager
     from fdream.core.fit import Demand
-    from fdream.stages.builtin.specs import PipelineOptions
+    from fdream.stages.builtin.specs.steps import PipelineOptions
 
 
 @final

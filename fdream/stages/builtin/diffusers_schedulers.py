@@ -21,7 +21,7 @@ from fdream.stages.interfaces import NoiseScheduler, SchedulerStage
 if TYPE_CHECKING:
     from fdream.core.device import DeviceManager
     from fdream.models.noise_schedule import NoiseSchedule
-    from fdream.stages.builtin.specs import MultistepOptions
+    from fdream.stages.builtin.specs.schedulers import MultistepOptions
     from fdream.stages.spec import StageOptions
 
 # What describes a table, with diffusers' own defaults: its schedulers do not all share them.

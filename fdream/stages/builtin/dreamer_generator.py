@@ -41,7 +41,7 @@ from fdream.stages.builtin.condition_tokens import (
 )
 from fdream.stages.builtin.pixels import refuse_size, to_uint8, to_unit
 from fdream.stages.builtin.sampling import Network, choose_sampler, sample_latents
-from fdream.stages.builtin.specs import DreamerOptions
+from fdream.stages.builtin.specs.steps import DreamerOptions
 from fdream.stages.interfaces import SampleOptions, TrainableGenerator
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from fdream.core.sizes import Size
     from fdream.models.bundle import Bundle
     from fdream.models.motion_modules import MotionModules
-    from fdream.stages.builtin.specs import PocketOptions
+    from fdream.stages.builtin.specs.steps import PocketOptions
 
 # Where the module is registered; not "network", for torch asks for an attribute of that name first,
 # and the property would load in order to answer.

@@ -22,7 +22,7 @@ from fdream.stages.spec import StageOptions
 
 if TYPE_CHECKING:
     from fdream.core.device import DeviceManager
-    from fdream.stages.builtin.specs import EndpointOptions
+    from fdream.stages.builtin.specs.splitters import EndpointOptions
 
 
 @final

@@ -20,7 +20,7 @@ from fdream.stages.interfaces import FlowSupervisor
 
 if TYPE_CHECKING:
     from fdream.core.device import DeviceManager
-    from fdream.stages.builtin.specs import PredictNetOptions, TeacherOptions
+    from fdream.stages.builtin.specs.supervisors import PredictNetOptions, TeacherOptions
     from fdream.stages.spec import StageOptions
 
 # Batches of which PredictNet learns its unit, the usual displacement; then it stands still, or the

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fdream.core.device import DeviceManager
-    from fdream.stages.builtin.specs import ModelOptions, ScriptOptions
+    from fdream.stages.builtin.specs.metrics import ModelOptions, ScriptOptions
 
     Columns = dict[str, NDArray[np.floating[Any]]]
 

@@ -180,7 +180,7 @@ def misnamed(source: str, kind: Kind | None = None) -> str | None:
         )
     # Repositories have an owner, and what looks like a path is one.
     is_path = source.startswith((".", "~")) or Path(source).suffix in _FILES
-    if "/" in source or is_path or Path(source).exists():
+    if "/" in source or is_path or (source and Path(source).exists()):
         return None
     names = [model.name for model in MODELS if kind in (None, model.kind)]
     near = get_close_matches(source, names, n=1)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fdream.core.device import DeviceManager
     from fdream.core.fit import Demand
     from fdream.core.sizes import Size
-    from fdream.stages.builtin.specs import PocketOptions
+    from fdream.stages.builtin.specs.steps import PocketOptions
 
 # Parts of a bundle that only its generator reads.
 _NOT_READ: Final = frozenset({"motion", "motion_text_encoder", "image_encoder", "spatial_lora"})

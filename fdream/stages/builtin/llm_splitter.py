@@ -33,7 +33,7 @@ from fdream.stages.spec import StageOptions
 
 if TYPE_CHECKING:
     from fdream.core.device import DeviceManager
-    from fdream.stages.builtin.specs import LlmOptions
+    from fdream.stages.builtin.specs.splitters import LlmOptions
 
 _QUOTE: Final = '"'
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fdream.core.device import DeviceManager
-    from fdream.stages.builtin.specs import FlowMetricOptions, WatermarkOptions
+    from fdream.stages.builtin.specs.metrics import FlowMetricOptions, WatermarkOptions
 
     Columns = dict[str, NDArray[np.floating[Any]]]
 
