@@ -68,8 +68,8 @@ def table(
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for (heading, *_), width in zip(shown, widths or repeat(None), strict=False):
         drawn.add_column(heading, overflow="fold", width=width)
-    for row in zip(*(column[1:] for column in shown), strict=True):
-        drawn.add_row(*map(Text, row))
+    for drawn_row in zip(*(column[1:] for column in shown), strict=True):
+        drawn.add_row(*map(Text, drawn_row))
     console.print(drawn)
 
 
