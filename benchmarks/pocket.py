@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.judges import motion_judge, picture_judge
 from benchmarks.judges.ceilings import CEILINGS, sha256
-from benchmarks.judges.protocol import BARS_PERCENT, CLIPS, FIRST_SEED, QUICK_CLIPS
+from benchmarks.judges.protocol import BARS_PERCENT, CLIPS, FIRST_SEED, QUICK_CLIPS, Case, cases
 from benchmarks.judges.score import figures
 from benchmarks.judges.tables import table
 from benchmarks.pocket_runs import RUNS, Examination, Journal, examine
@@ -36,17 +36,21 @@ from fdream.pipelines.workshop import Sampling, StageChoices, Workshop
 
 
 def score(
-    examination: Examination, runs: list[str], count: int, journal: Path | None, report: Reporter
+    examination: Examination,
+    runs: list[str],
+    questions: list[Case],
+    journal: Path | None,
+    report: Reporter,
 ) -> dict[str, Any]:
     """Examine pocket and return the report that is written as JSON."""
     ceilings = json.loads(CEILINGS.read_text(encoding="utf-8")) if CEILINGS.is_file() else {}
     about = description(examination, runs)
     pages = Journal(journal, about)
-    result: dict[str, Any] = {"benchmark": "pocket", **about, "cases": count, "runs": {}}
+    result: dict[str, Any] = {"benchmark": "pocket", **about, "cases": len(questions), "runs": {}}
     for run in runs:
         shape = "still" if run == "still" else "clip"
         try:
-            scores = figures(examine(examination, run, count, pages, report))
+            scores = figures(examine(examination, run, questions, pages, report))
         except DataError as error:
             if run != "image":
                 raise
@@ -113,13 +117,33 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="of torch; all by default")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON here too")
     parser.add_argument("--journal", type=Path, metavar="FILE", help="go on where it stopped")
+    parser.add_argument(
+        "--part",
+        type=part,
+        default=slice(None),
+        metavar="K/N",
+        help="ask the K-th of every N cases, beside processes with the other parts and the same "
+        "--journal; a last one without --part then has the answers of all",
+    )
     asked = parser.parse_args(arguments)
     asked.runs = ["still"] if asked.stage == "t2i" else asked.runs.split(",")
     unknown = [run for run in asked.runs if run not in RUNS]
     if unknown:
         parser.error(f"--runs: {unknown[0]!r} is none of {', '.join(RUNS)}")
-    asked.count = asked.clips or (QUICK_CLIPS if asked.quick else CLIPS)
+    asked.questions = cases(asked.clips or (QUICK_CLIPS if asked.quick else CLIPS))[asked.part]
     return asked
+
+
+def part(text: str) -> slice:
+    """Read ``K/N`` as the cases that it means.
+
+    Raises:
+        ValueError: not two numbers, or K is none of 1 to N.
+    """
+    which, among = (int(number) for number in text.split("/"))
+    if not 1 <= which <= among:
+        raise ValueError(text)
+    return slice(which - 1, None, among)
 
 
 def examination(asked: argparse.Namespace, report: Reporter) -> Examination:
@@ -142,7 +166,9 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parse(arguments)
     report = reporter()
     try:
-        result = score(examination(asked, report), asked.runs, asked.count, asked.journal, report)
+        result = score(
+            examination(asked, report), asked.runs, asked.questions, asked.journal, report
+        )
     except FdreamError as error:
         report.warn(str(error))
         return error.exit_code

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from einops import rearrange
 
-from benchmarks.judges.protocol import Case, cases, world
+from benchmarks.judges.protocol import Case, world
 from benchmarks.judges.score import Verdict
 from benchmarks.judges.verdicts import Bench
 from fdream.core.captions import CaptionPair
@@ -113,14 +113,15 @@ class Examination:
 
 
 def examine(
-    examination: Examination, run: str, count: int, journal: Journal, report: Reporter
+    examination: Examination, run: str, asked: list[Case], journal: Journal, report: Reporter
 ) -> list[Verdict]:
-    """Ask all cases of a run; those in the journal are not asked again.
+    """Ask the cases of a run; those in the journal are not asked again.
 
     Where the splitter finds the true halves, `split` takes the verdict of `pair`: it is the same
     clip, made by the same seed from the same words.
     """
-    asked = cases(count // IMAGE_SHARE if run == "image" else count)
+    if run == "image":
+        asked = asked[: len(asked) // IMAGE_SHARE]
     known = {case.index: journal.find(run, case.index) for case in asked}
     if run == "split":
         for case in asked:

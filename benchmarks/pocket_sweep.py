@@ -30,7 +30,7 @@ def point(setting: str, value: str, run: str, clips: int, more: list[str]) -> di
     # Only the point is told: one table with all of them follows.
     silent = SilentReporter()
     result = pocket.score(
-        pocket.examination(asked, silent), asked.runs, asked.count, asked.journal, silent
+        pocket.examination(asked, silent), asked.runs, asked.questions, asked.journal, silent
     )
     scores = result["runs"][run]
     kept = {key: {**scores[key]} for key in scores if isinstance(scores[key], dict)}

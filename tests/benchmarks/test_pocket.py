@@ -102,8 +102,17 @@ def test_the_same_words_are_asked_once(monkeypatch):
         "ask",
         lambda self, run, case: Verdict(case.index, {"object": run}, {}, {}),
     )
-    found = pocket_runs.examine(examination, "split", 40, journal, report)
+    found = pocket_runs.examine(examination, "split", asked, journal, report)
     assert {v.index for v in found if v.truth["object"] == "from pair"} == alike
+
+
+def test_parts_are_all_cases_together():
+    parts = [pocket.parse(["--clips", "7", "--part", f"{k}/3"]).questions for k in (1, 2, 3)]
+    assert sorted(case.index for part in parts for case in part) == list(range(7))
+    assert [len(part) for part in parts] == [3, 2, 2]
+    for wrong in ("0/2", "3/2", "1", "a/b", "1/2/3"):
+        with pytest.raises(SystemExit):
+            pocket.parse(["--part", wrong])
 
 
 def test_a_journal_about_other_weights_is_refused(tmp_path):

@@ -116,6 +116,18 @@ def test_what_is_no_assignment_is_refused(text: str) -> None:
         parse_assignment(text)
 
 
+def test_a_key_with_a_space_is_quoted_as_in_toml() -> None:
+    assert parse_assignment('emphasis."moving left"=2') == (("emphasis", "moving left"), 2)
+    with pytest.raises(ValueError, match="is not a key"):
+        parse_key("emphasis.moving left")
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a # b", "[a]", '"a', "a = 1"])
+def test_a_key_is_one_toml_key(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a key"):
+        parse_key(text)
+
+
 def test_keys_nest() -> None:
     assert nest(parse_key("a.b.c"), 1) == {"a": {"b": {"c": 1}}}
 
