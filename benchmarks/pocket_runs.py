@@ -7,6 +7,7 @@ users get.
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -160,9 +161,17 @@ class Journal:
         self._known: dict[tuple[str, int], Verdict] = {}
         if path is None:
             return
-        if not path.is_file():
-            path.write_text(json.dumps(about) + "\n", encoding="utf-8")
-            return
+        begun = path.with_name(f"{path.name}.{os.getpid()}")
+        begun.write_text(json.dumps(about) + "\n", encoding="utf-8")
+        try:
+            # Whole or not at all, and never over what a process with another part has begun.
+            os.link(begun, path)
+        except FileExistsError:
+            self._read(path, about)
+        finally:
+            begun.unlink()
+
+    def _read(self, path: Path, about: dict[str, object]) -> None:
         head, *lines = path.read_text(encoding="utf-8").splitlines()
         if json.loads(head) != json.loads(json.dumps(about)):
             raise UsageError(

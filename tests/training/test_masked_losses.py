@@ -14,7 +14,7 @@ from fdream.models.foreign_base import ForeignBase
 from fdream.stages import registry
 from fdream.training.clips.sprites import SpriteClips
 from fdream.training.objective import Share
-from fdream.training.objectives.cell_weights import mean_square, moving_weights
+from fdream.training.objectives.cell_weights import changed_weights, mean_square
 from fdream.training.objectives.video import ClipBatch, VideoObjective
 from fdream.training.objectives.video_options import VideoOptions
 from fdream.training.pictures import ClipSource, SpriteWorldOptions
@@ -83,29 +83,33 @@ def test_a_batch_of_which_nothing_counts_changes_nothing(drawn) -> None:
     )
 
 
-def test_moving_cells_count_more_and_each_clip_keeps_its_weight() -> None:
-    flow = torch.zeros(2, 2, 3, 4, 4)
-    flow[0, 0, 1, 2, 3] = 100.0
-    weights = moving_weights(flow, 8.0)
+def test_changed_cells_count_more_and_each_clip_keeps_its_weight() -> None:
+    latents = torch.randn(2, 3, 1, 4, 4).repeat(1, 1, 4, 1, 1)
+    latents[0, :, 1, 2, 3] += 100.0
+    weights = changed_weights(latents, 8.0)
     assert weights.shape == (2, 1, 4, 4, 4)
     assert torch.allclose(weights.mean(dim=(1, 2, 3, 4)), torch.ones(2))
-    moving, still = weights[0, 0, 1, 2, 3], weights[0, 0, 0, 0, 0]
-    assert torch.isclose(moving / still, torch.tensor(9.0), rtol=0.01)
-    # It left a place, which the next frame shows.
-    assert weights[0, 0, 2, 2, 3] == moving
-    assert weights[0, 0, 3, 2, 3] == still
+    changed, same = weights[0, 0, 1, 2, 3], weights[0, 0, 0, 0, 0]
+    assert torch.isclose(changed / same, torch.tensor(9.0), rtol=0.01)
+    assert weights[0, 0, 2, 2, 3] == same
     assert torch.equal(weights[1], torch.ones_like(weights[1]))
 
 
-def test_the_recipe_decides_whether_moving_cells_count_more(drawn) -> None:
+def test_a_thing_before_a_camera_that_moves_counts_more_than_a_plain_background() -> None:
+    row = torch.tensor([0.1, 0.0, 0.1, 2.0, 0.0, 0.1])
+    slides = torch.stack([row.roll(frame) for frame in range(3)])
+    weights = changed_weights(slides[None, None, :, None], 8.0)
+    for frame in (1, 2):
+        assert weights[0, 0, frame, 0].argmax() in (3, 3 + frame)
+        assert weights[0, 0, frame, 0, 3 + frame] > 4 * weights[0, 0, frame, 0].min()
+
+
+def test_the_recipe_decides_whether_changed_cells_count_more(drawn) -> None:
     what, batch = drawn
-    place = (..., 0, 0)
-    alike = what._errors(with_flow(batch, 9.0, place))[0]
-    assert alike == what._errors(batch)[0]
-    what.options = what.options.model_copy(update={"moving_weight": 8.0})
-    weighed = what._errors(with_flow(batch, 9.0, place))[0]
-    assert weighed != alike
-    # What an overlay hides teaches nothing, however it moves.
+    alike = what._errors(batch)[0]
+    what.options = what.options.model_copy(update={"changed_weight": 8.0})
+    assert what._errors(batch)[0] != alike
+    # What an overlay hides teaches nothing, however it changes.
     counts = torch.zeros(2, 1, 1, 4, 4)
     hidden = replace(batch, views=replace(batch.views, counts=counts))
-    assert what._errors(with_flow(hidden, 9.0, place))[0] == 0
+    assert what._errors(hidden)[0] == 0

@@ -4,34 +4,32 @@ from __future__ import annotations
 
 from typing import Final
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from fdream.models.processes import batch_average
 
-# Pixels between two frames at which a cell counts as half moving.
-_HALF_MOVING: Final = 0.5
+# Mean squared difference of latents, whose variance is 1, at which a cell counts as half changed.
+_HALF_CHANGED: Final = 0.25
 
 
-def moving_weights(flow: Tensor, extra: float) -> Tensor:
-    """Weigh the cells of clips by whether they move.
+def changed_weights(latents: Tensor, extra: float) -> Tensor:
+    """Weigh the cells of clips by how far they are from what frame 0 shows in their place.
 
     Ours: what moves is often a tenth of a clip, and the rest is soon answered with the first frame.
-    Each clip keeps its weight, so that one whose camera moves does not outweigh the others.
+    The flow would not do for a weight: a sprite that stands still before a moving camera has none,
+    nor has the middle of one that grows. Each clip keeps its weight, so that one whose camera moves
+    does not outweigh the others.
 
     Args:
-        flow: (B, 2, F-1, h, w) pixels, from each frame to the next.
-        extra: how much more a cell counts that moves than one that is still.
+        latents: (B, C, F, h, w), of unit variance.
+        extra: how much more a cell counts that is another one than a cell that is still the same.
 
     Returns:
-        (B, 1, F, h, w), 1 on average over each clip. A cell moves where its frame's flow or that of
-        the frame before says so: what went away reveals something, too.
+        (B, 1, F, h, w), 1 on average over each clip.
     """
-    speed = flow.norm(dim=1, keepdim=True)
-    moves = speed / (speed + _HALF_MOVING)
-    ahead, behind = F.pad(moves, (0, 0, 0, 0, 0, 1)), F.pad(moves, (0, 0, 0, 0, 1, 0))
-    weights = 1 + extra * torch.maximum(ahead, behind)
+    apart = (latents - latents[:, :, :1]).square().mean(dim=1, keepdim=True)
+    weights = 1 + extra * apart / (apart + _HALF_CHANGED)
     return weights / weights.mean(dim=(2, 3, 4), keepdim=True)
 
 

@@ -29,7 +29,7 @@ from fdream.stages.builtin.pixels import to_unit
 from fdream.stages.interfaces import FlowSupervisor
 from fdream.training.clips.dataset import ClipCoder, ClipDataset, Views
 from fdream.training.objective import Batch, Drawing, Objective, Share
-from fdream.training.objectives.cell_weights import mean_square, moving_weights
+from fdream.training.objectives.cell_weights import changed_weights, mean_square
 from fdream.training.objectives.video_drawing import draw_held_out
 from fdream.training.objectives.video_model import CLOSED, GROUPS, REPEATED, VideoModel
 from fdream.training.objectives.video_options import VideoOptions
@@ -258,15 +258,15 @@ class VideoObjective(Objective[ClipBatch]):
             schedule.add_noise(latents, batch.noise, batch.t), batch.t, condition
         )
         wanted = schedule.target(latents, batch.noise, batch.t)
-        denoising = mean_square(prediction.output.float(), wanted, self._counts(batch))
+        denoising = mean_square(prediction.output.float(), wanted, self._counts(batch, latents))
         return denoising, self._flow_error(prediction, batch)
 
-    def _counts(self, batch: ClipBatch) -> Tensor | None:
+    def _counts(self, batch: ClipBatch, latents: Tensor) -> Tensor | None:
         """How much each cell counts in denoising, (B, 1, 1 or F, h, w); None: all alike."""
         counts = batch.views.counts
-        if batch.frame is not None or not self.options.moving_weight:
+        if batch.frame is not None or not self.options.changed_weight:
             return counts
-        weights = moving_weights(batch.views.target.flow, self.options.moving_weight)
+        weights = changed_weights(latents, self.options.changed_weight)
         return weights if counts is None else weights * counts
 
     def _flow_error(self, prediction: Prediction, batch: ClipBatch) -> Tensor:

@@ -37,8 +37,9 @@ class VideoOptions(ObjectiveOptions):
     frames: Annotated[int, Field(ge=2)] = 8
     """SpriteWorld: frames of a sample, taken from the clip with the stride that spans it."""
     flow_weight: Annotated[float, Field(ge=0)] = 0.1
-    moving_weight: Annotated[float, Field(ge=0)] = 0.0
-    """How much more than a still cell a moving one counts in the denoising loss; 0: all alike."""
+    changed_weight: Annotated[float, Field(ge=0)] = 0.0
+    """How much more a cell counts in the denoising loss that no longer shows what frame 0 shows
+    there; 0: all alike."""
     text_dropout: Share = 0.15
     """Share of samples that lose both captions, so that guidance means something."""
     image_dropout: Share = 0.1
