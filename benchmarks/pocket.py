@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     unknown = [run for run in asked.runs if run not in RUNS]
     if unknown:
         parser.error(f"--runs: {unknown[0]!r} is none of {', '.join(RUNS)}")
+    if asked.part != slice(None) and (asked.journal is None or asked.out is not None):
+        parser.error("--part: give --journal FILE, and --out to the last process, without --part")
     asked.questions = cases(asked.clips or (QUICK_CLIPS if asked.quick else CLIPS))[asked.part]
+    if not asked.questions:
+        parser.error("--part: no case is left for it; give more --clips or fewer parts")
     return asked
 
 
@@ -138,11 +143,12 @@ def part(text: str) -> slice:
     """Read ``K/N`` as the cases that it means.
 
     Raises:
-        ValueError: not two numbers, or K is none of 1 to N.
+        ArgumentTypeError: not two numbers, or K is none of 1 to N.
     """
-    which, among = (int(number) for number in text.split("/"))
+    numbers = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
+    which, among = (int(number) for number in numbers.groups()) if numbers else (0, 0)
     if not 1 <= which <= among:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not K/N with K from 1 to N, such as 1/2")
     return slice(which - 1, None, among)
 
 

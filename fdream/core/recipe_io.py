@@ -12,6 +12,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar, overload
@@ -268,7 +269,10 @@ def _lay_default_stages(layers: Layers, model: type[AnyRecipe]) -> None:
 def _apply_unsets(
     layers: Layers, unsets: Sequence[str], sets: Sequence[str], model: type[AnyRecipe]
 ) -> list[Problem]:
-    set_keys = {text.partition("=")[0].strip() for text in sets}
+    set_keys = set()
+    for text in sets:
+        with suppress(ValueError):  # told by _apply_sets
+            set_keys.add(parse_assignment(text)[0])
     problems = []
     for text in unsets:
         try:
@@ -276,7 +280,7 @@ def _apply_unsets(
         except ValueError as error:
             problems.append(Problem(("--unset",), f"{error}."))
             continue
-        if text in set_keys:
+        if location in set_keys:
             problems.append(Problem(location, "both --set and --unset; keep one of them."))
         elif not layers.remove(location) and not _is_known(location, model):
             problems.append(Problem(location, f"cannot be unset: {_unknown(location, model)}"))

@@ -88,7 +88,8 @@ def parse_key(text: str) -> Location:
     Raises:
         ValueError: not a dotted key.
     """
-    wrong = ValueError(f"{text!r} is not a key such as train.lr")
+    rule = '; a part with a space is quoted, a."b c"' if " " in text else ""
+    wrong = ValueError(f"{text!r} is not a key such as train.lr{rule}")
     if "\n" in text or "\r" in text:
         # A second line would be a second TOML statement.
         raise wrong

@@ -1,7 +1,8 @@
 """The last step of pocket: cast a finished run to half precision and put it into the package.
 
-    python recipes/pocket/package.py runs/pocket-video-16
+    python recipes/pocket/package.py runs/pocket-video-16 [BASE]
 
+With BASE, another run or bundle, only motion is taken from the run, and all else from there.
 Weights are written as float16 (the wheel carries them; they load as float32), the defaults of the
 commands are stated in the index, and the model card that stands in the folder is kept.
 """
@@ -28,12 +29,16 @@ INFORMATION = {
 }
 
 
-def main(run: str) -> None:
-    """Package the bundle of a run folder."""
+def main(run: str, base: str | None = None) -> None:
+    """Package the bundle of a run folder, or its motion with the other parts of ``base``."""
     bundle = Bundle.open(run)
     card = TARGET / "README.md"
     text = card.read_text(encoding="utf-8") if card.is_file() else None
-    components = {name: bundle.load(name) for name in bundle.component_names}
+    others = bundle if base is None else Bundle.open(base)
+    components = {
+        name: (bundle if name.startswith("motion") else others).load(name)
+        for name in bundle.component_names
+    }
     information = {**bundle.information, **INFORMATION}
     Bundle.write(TARGET, components, information, dtype=torch.float16)
     if text is not None:

@@ -107,12 +107,39 @@ def test_the_same_words_are_asked_once(monkeypatch):
 
 
 def test_parts_are_all_cases_together():
-    parts = [pocket.parse(["--clips", "7", "--part", f"{k}/3"]).questions for k in (1, 2, 3)]
+    some = ["--clips", "7", "--journal", "unread.jsonl", "--part"]
+    parts = [pocket.parse([*some, f"{k}/3"]).questions for k in (1, 2, 3)]
     assert sorted(case.index for part in parts for case in part) == list(range(7))
     assert [len(part) for part in parts] == [3, 2, 2]
-    for wrong in ("0/2", "3/2", "1", "a/b", "1/2/3"):
-        with pytest.raises(SystemExit):
-            pocket.parse(["--part", wrong])
+
+
+@pytest.mark.parametrize("wrong", ["0/2", "3/2", "1", "a/b", "1/2/3", "-1/2"])
+def test_a_part_that_is_none_is_told_the_rule(wrong, capsys):
+    with pytest.raises(SystemExit):
+        pocket.parse(["--journal", "unread.jsonl", f"--part={wrong}"])
+    assert f"{wrong!r} is not K/N with K from 1 to N" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ([], "give --journal FILE"),
+        (["--journal", "unread.jsonl", "--out", "whole.json"], "--out to the last process"),
+        (["--journal", "unread.jsonl", "--clips", "1"], "no case is left"),
+    ],
+)
+def test_a_part_whose_answers_would_be_lost_or_taken_for_all_is_refused(more, told, capsys):
+    with pytest.raises(SystemExit):
+        pocket.parse(["--part", "2/2", *more])
+    assert told in capsys.readouterr().err
+
+
+def test_a_journal_goes_on_from_another_process(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    first = Journal(path, {"weights": "a"})
+    first.add("pair", Verdict(3, {}, {}, {}))
+    assert Journal(path, {"weights": "a"}).find("pair", 3) is not None
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_journal_about_other_weights_is_refused(tmp_path):

@@ -180,6 +180,7 @@ def test_long_values_are_cut(recipes: Path) -> None:
 def test_set_and_unset_of_one_key_is_a_contradiction(recipes: Path) -> None:
     write(recipes / "mine.toml", "")
     assert "both --set and --unset" in refused("mine", "train.lr=1", unsets=["train.lr"])
+    assert "both --set and --unset" in refused("mine", 'train."lr"=1', unsets=["train.lr"])
 
 
 def test_unset_of_a_known_key_that_is_not_set_does_nothing(recipes: Path) -> None:

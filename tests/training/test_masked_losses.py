@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
+from einops import rearrange
+from torch.nn import functional as F
 
 from fdream.core.device import DeviceManager
 from fdream.core.report import SilentReporter
+from fdream.models.bundle import Bundle
 from fdream.models.foreign_base import ForeignBase
+from fdream.models.latents import encode_latents
 from fdream.stages import registry
+from fdream.stages.builtin.pixels import to_unit
 from fdream.training.clips.sprites import SpriteClips
 from fdream.training.objective import Share
 from fdream.training.objectives.cell_weights import changed_weights, mean_square
@@ -95,13 +101,21 @@ def test_changed_cells_count_more_and_each_clip_keeps_its_weight() -> None:
     assert torch.equal(weights[1], torch.ones_like(weights[1]))
 
 
-def test_a_thing_before_a_camera_that_moves_counts_more_than_a_plain_background() -> None:
-    row = torch.tensor([0.1, 0.0, 0.1, 2.0, 0.0, 0.1])
-    slides = torch.stack([row.roll(frame) for frame in range(3)])
-    weights = changed_weights(slides[None, None, :, None], 8.0)
-    for frame in (1, 2):
-        assert weights[0, 0, frame, 0].argmax() in (3, 3 + frame)
-        assert weights[0, 0, frame, 0, 3 + frame] > 4 * weights[0, 0, frame, 0].min()
+@pytest.mark.parametrize("camera", ["pan left", "pan right", "zoom in", "zoom out"])
+def test_a_sprite_that_stands_still_before_a_moving_camera_counts_more(camera: str) -> None:
+    world = SpriteWorldOptions(sprites="plain").world("train")
+    wanted = ("standing still", camera)
+    facts = ((seed, world.facts(seed)) for seed in count())
+    seed = next(seed for seed, f in facts if (f.motion, f.camera) == wanted)
+    clip = world.render(world.describe(seed))
+    vae = Bundle.open(Path(__file__).parents[2] / "fdream/weights/pocket").load("vae").eval()
+    video = rearrange(to_unit(clip.frames), "f c h w -> 1 c f h w")
+    with torch.inference_mode():
+        latents = encode_latents(vae, video)
+    sprite = rearrange(torch.from_numpy(clip.mask).float(), "f h w -> f 1 h w")
+    on_sprite = F.avg_pool2d(sprite, 8)[8:, 0] > 0.5
+    weights = changed_weights(latents, 8.0)[0, 0, 8:]
+    assert weights[on_sprite].mean() > 1.3 * weights[~on_sprite].mean()
 
 
 def test_the_recipe_decides_whether_changed_cells_count_more(drawn) -> None:
