@@ -27,6 +27,7 @@ from fdream.core.recipe_merge import (
     Layers,
     Location,
     nest,
+    origin_of,
     parse_assignment,
     parse_key,
 )
@@ -73,12 +74,8 @@ class LoadedRecipe(Generic[R]):
     path: Path
 
     def origin(self, key: str) -> str:
-        """Return who set a key, or ``default``."""
-        parts = key.split(".")
-        for length in range(len(parts), 0, -1):
-            if found := self.origins.get(".".join(parts[:length])):
-                return found
-        return DEFAULT_ORIGIN
+        """Return who set a key, as ``origin_of`` does."""
+        return origin_of(self.origins, key)
 
     def toml(self) -> str:
         """Return the recipe with every key written out and nothing left to extend."""

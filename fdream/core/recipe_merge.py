@@ -43,12 +43,8 @@ class Layers:
         return True
 
     def origin(self, location: Location) -> str:
-        """Return who set a key; for a table or a part of a value, who set the nearest to it."""
-        for length in range(len(location), 0, -1):
-            if location[:length] in self._origins:
-                return self._origins[location[:length]]
-        inside = [who for key, who in self._origins.items() if key[: len(location)] == location]
-        return inside[-1] if inside and location else DEFAULT_ORIGIN
+        """Return who set a key, as ``origin_of`` does."""
+        return origin_of(self.origins(), ".".join(location))
 
     def origins(self) -> dict[str, str]:
         """Return who set each key, by dotted name."""
@@ -76,6 +72,23 @@ class Layers:
     def _forget(self, location: Location) -> None:
         for key in [k for k in self._origins if k[: len(location)] == location]:
             del self._origins[key]
+
+
+def origin_of(origins: Mapping[str, str], key: str) -> str:
+    """Return who set a key; for a part of a value, who set all of it; for a table, the last part.
+
+    What nobody set has ``DEFAULT_ORIGIN``.
+
+    Args:
+        origins: who set each key, by dotted name.
+        key: dotted name of a key, a table, or a part of either.
+    """
+    parts = key.split(".")
+    for length in range(len(parts), 0, -1):
+        if found := origins.get(".".join(parts[:length])):
+            return found
+    inside = [who for name, who in origins.items() if key and name.startswith(f"{key}.")]
+    return inside[-1] if inside else DEFAULT_ORIGIN
 
 
 def _changes_stage(base: Mapping[str, Any], table: Mapping[str, Any]) -> bool:

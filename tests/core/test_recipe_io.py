@@ -58,6 +58,7 @@ def test_later_layers_win_and_are_remembered(recipes: Path) -> None:
     assert loaded.origin("train.steps") == "recipes/mine.toml"
     assert loaded.origin("train.batch_size") == "recipes/base.toml"
     assert loaded.origin("train.weight_decay") == "default"
+    assert loaded.origin("train") == "--set train.lr=4.5"  # a table: who touched it last
 
 
 def test_unset_restores_the_default_not_the_parent(recipes: Path) -> None:
