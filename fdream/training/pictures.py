@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 from einops import rearrange
-from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationInfo, field_validator
 from torch import Tensor
 
 from fdream.core.sizes import Size
 from fdream.data.spriteworld.chance import Chance
 from fdream.data.spriteworld.motions import MOTIONS
 from fdream.data.spriteworld.sprites import SpriteSet, cast
+from fdream.data.spriteworld.strangers import stranger
 from fdream.data.spriteworld.world import (
     WORLD_VERSION,
     Clip,
@@ -45,6 +46,9 @@ class SpriteWorldOptions(BaseModel):
     """See ``SpriteWorld.grid``."""
     first_frames: float = 0.5
     """Share of first frames among stills; the others are taken at random times."""
+    strangers: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of clips of a picture that is not of the world (``stranger``), which stands still
+    whatever its caption says. Ours: without them a photo dissolves into pieces of sprites."""
     emphasis: dict[str, PositiveFloat] = {}
     """How many times as often as in the world itself an object is trained, or a motion; ``camera``
     stands for a camera that moves, whatever moves before it. Nothing held out is chosen by it."""
@@ -160,15 +164,35 @@ class ClipSource(_Source):
 
     def draw(self, index: int, stride: int = 1) -> Clip:
         """Return training clip number ``index``, or every ``stride``-th frame of it."""
-        return self._train.clip(self._seed(index), stride)
+        picture = self._stranger(index)
+        if picture is None:
+            return self._train.clip(self._seed(index), stride)
+        words, frames = self.words(index), len(range(0, self.options.frames, stride))
+        return Clip(
+            words.facts,
+            words.caption,
+            words.pair,
+            frames=np.repeat(picture[None], frames, axis=0),
+            flow=np.zeros((frames - 1, *picture.shape[:2], 2), np.float32),
+            mask=np.zeros((frames, *picture.shape[:2]), bool),
+            visible=np.ones((frames - 1, *picture.shape[:2]), bool),
+        )
 
     def first_frame(self, index: int) -> np.ndarray:
         """Return the first frame of training clip number ``index``: uint8 (H, W, 3)."""
-        return self._train.still(self._seed(index), 0).frame
+        picture = self._stranger(index)
+        return self._train.still(self._seed(index), 0).frame if picture is None else picture
 
     def held_out(self, stride: int = 1) -> list[Clip]:
         """Return clips whose (object, scene, motion) was never trained, frames as in ``draw``."""
         return [self._held_out.clip(HELD_OUT_SEED + k, stride) for k in range(self.validation)]
+
+    def _stranger(self, index: int) -> np.ndarray | None:
+        """Return the picture, uint8 (H, W, 3), if clip number ``index`` is not of the world."""
+        seed = self._seed(index)
+        if not Chance(f"strangers/{seed}").happens(self.options.strangers):
+            return None
+        return stranger(seed, *self.options.size)
 
 
 def contact_sheet(rows: Sequence[Tensor]) -> np.ndarray:

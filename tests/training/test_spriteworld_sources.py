@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from fdream.data.spriteworld.strangers import stranger
 from fdream.data.spriteworld.world import held_out
 from fdream.training.pictures import ClipSource, SpriteWorldOptions, StillSource
 
@@ -54,6 +55,36 @@ def test_words_first_frame_and_clip_of_a_sample_are_of_one_scene():
         clip = clips.draw(index)
         assert clip.facts == clips.words(index).facts == stills.draw(index).facts
         assert (clip.frames[0] == clips.first_frame(index)).all()
+
+
+def test_strangers_stand_still_and_show_nothing_of_the_world():
+    options = SpriteWorldOptions(sprites="plain", size=(32, 48), frames=4)
+    plain = ClipSource(options, 2)
+    mixed = ClipSource(options.model_copy(update={"strangers": 0.3}), 2)
+    strange = 0
+    for index in range(60):
+        clip, usual = mixed.draw(index, 2), plain.draw(index, 2)
+        assert (clip.caption, clip.pair, clip.facts) == (usual.caption, usual.pair, usual.facts)
+        assert (clip.frames[0] == mixed.first_frame(index)).all()
+        shapes = ("frames", "flow", "mask", "visible")
+        assert [getattr(clip, s).shape for s in shapes] == [getattr(usual, s).shape for s in shapes]
+        if (clip.frames == usual.frames).all():
+            continue
+        strange += 1
+        assert (clip.frames == clip.frames[:1]).all()
+        assert not clip.flow.any()
+        assert not clip.mask.any()
+        assert clip.visible.all()
+    assert 8 <= strange <= 28
+
+
+def test_strangers_differ_by_seed_and_fit_the_frame():
+    pictures = [stranger(seed, 40, 64) for seed in range(20)]
+    assert {picture.shape for picture in pictures} == {(40, 64, 3)}
+    assert len({picture.tobytes() for picture in pictures}) == 20
+    assert (stranger(3, 40, 64) == pictures[3]).all()
+    # Something is seen: none is a flat field.
+    assert min(picture.std() for picture in pictures) > 2
 
 
 def test_held_out_clips_do_not_depend_on_the_emphasis():
