@@ -78,6 +78,7 @@ def main() -> None:
         "",
         "Thirty prompts, seeds 0 to 29, nothing picked: first, middle, last frame,",
         "three prompts a row, as `python docs/make_gallery.py` makes them with the packaged model.",
+        "One of them alone: `fdream t2v PROMPT --seed NUMBER -o out.mp4`.",
         "",
         "![thirty videos](gallery.png)",
         "",

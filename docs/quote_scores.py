@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,14 @@ from benchmarks.judges.tables import markdown  # noqa: E402  # run as a file, fr
 SCORES: Final = ROOT / "benchmarks/pocket_scores.json"
 PAGES: Final = (ROOT / "README.md", ROOT / "fdream/weights/pocket/README.md")
 BEGIN, END = "<!-- scores -->", "<!-- /scores -->"
+LEGEND: Final = (
+    "*Bar*: what we set out to reach. *Halves*: what is seen and what happens, each in its own "
+    "words; in a *whole* caption `t2v` finds them itself. *Ceiling*: how often the same judges are "
+    "right about real clips that went through the autoencoder. *First frame*: PSNR in dB of frame "
+    "0 against the autoencoder's round trip of the given image. *Background*: mean change from "
+    "frame 0 outside of the sprite, of 255 levels."
+)
+PAGE_WIDTH: Final = 120
 RUNS: Final = {"pair": "from both caption halves", "split": "from the whole caption"}
 
 
@@ -32,7 +41,8 @@ def quoted(page: str, result: Mapping[str, Any]) -> str:
     """
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    told = f"{markdown(result, RUNS)}\n\n{result['cases']} captions, each with its own seed."
+    below = f"{result['cases']} captions, each with its own seed. {LEGEND}"
+    told = f"{markdown(result, RUNS)}\n\n{textwrap.fill(below, PAGE_WIDTH)}"
     return f"{before}{BEGIN}\n\n{told}\n\n{END}{after}"
 
 

@@ -78,8 +78,7 @@ def models(
     rows = [_row(summary) for summary in summaries]
     render.table(columns, rows, optional=("licence", "parameters", "memory"))
     reporter_of(ctx).say(
-        "Choose one with --generator dreamer:BUNDLE and --prior pocket:BUNDLE; "
-        "`fdream models BUNDLE` tells more."
+        "`fdream models BUNDLE` tells more of one, and the options that choose it."
     )
 
 

@@ -136,10 +136,9 @@ def _facts(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     told = record.get("prompt")
     if told is not None:
         yield "prompt", _text(told)
-    if appearance not in (None, "", told):
-        yield "appearance", _text(appearance)
-    if motion not in (None, "", told):
-        yield "motion", _text(motion)
+    for name, half in (("appearance", appearance), ("motion", motion)):
+        if half not in (None, ""):
+            yield name, "the whole prompt" if half == told else _text(half)
     yield "seed", f"{_text(record.get('seed'))}, sample {_text(record.get('index', 0))}"
     stages = record.get("stages")
     for role in stages if isinstance(stages, Mapping) else ():

@@ -99,6 +99,6 @@ def _doubt_foreign(shop: Workshop) -> None:
     if not shop.generator.knows_photos():
         shop.warn_once(
             f"{shop.choices.generator} is a small model, and knows pictures like its own alone: a "
-            "photo comes out as something else. --generator chooses a larger one (`fdream plugins "
-            "--kind generator` lists what is installed)."
+            "photo comes out as something else. --generator chooses a larger one (`fdream models` "
+            "lists some)."
         )

@@ -197,9 +197,9 @@ class Workshop:
         named = ", ".join(repr(word) for word in fresh[:12])
         more = f" and {len(fresh) - 12} more" if len(fresh) > 12 else ""
         self.reporter.warn(
-            f"{name} does not know {named}{more} and goes on without. It is a small model; "
-            f"`fdream models {argument or name}` lists its words, and --{role} chooses a larger "
-            f"one (`fdream plugins --kind {role}` lists what is installed)."
+            f"{name} does not know {named}{more} and goes on without. It is a small model, and "
+            f"knows words in one form alone; `fdream models {argument or name}` lists them, and "
+            f"--{role} chooses a larger model (`fdream models` lists some)."
         )
 
     def stage_record(self, role: Role, chosen: str) -> dict[str, Any]:
