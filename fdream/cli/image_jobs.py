@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,8 +117,7 @@ def _jobs_of_image(
 
     given = read_first_frame(image.data, image.place, shop, motion=motion)
     told, captions = given.told, given.captions
-    # What was asked for stands above what the image says, and that above our own choice.
-    settings = replace(clip, fps=told.fps if clip.fps is None else clip.fps)
+    settings = given.settings(clip)
     known = told.seed if asked.seed is None else asked.seed
     seed = draw_seed() if known is None else known
     title = told.appearance or image.stem or captions.motion or "image"

@@ -24,7 +24,7 @@ from fdream.data.prompts import clean_prompt
 from fdream.pipelines import generation
 from fdream.pipelines.fitting import fit_workshop
 from fdream.pipelines.generation import ClipSettings, StillSettings
-from fdream.pipelines.given import FirstFrame, image_captions, prompt_captions, read_first_frame
+from fdream.pipelines.given import FirstFrame, as_first_frame, prompt_captions, read_first_frame
 from fdream.pipelines.results import Clip, Sample, Still
 from fdream.pipelines.workshop import Sampling, StageChoices, Workshop
 
@@ -162,13 +162,8 @@ def image_to_video(
     happens = None if motion is None else clean_prompt(motion, "motion", may_be_empty=True)
     given = _first_frame(image, happens, shop)
     told = given.told
-    settings = ClipSettings(
-        _size(size),
-        resize,
-        frames,
-        told.fps if fps is None else fps,
-        _sampling(steps, guidance, negative, scheduler),
-    )
+    sampling = _sampling(steps, guidance, negative, scheduler)
+    settings = given.settings(ClipSettings(_size(size), resize, frames, fps, sampling))
     sample = Sample(
         _seed(told.seed if seed is None else seed), (told.index or 0) if index is None else index
     )
@@ -249,7 +244,7 @@ def _first_frame(
             seed=image.sample.seed,
             index=image.sample.index,
         )
-        return FirstFrame(image.pixels, image_captions(told, "image", shop, motion=motion), told)
+        return as_first_frame(image.pixels, told, "image", shop, motion=motion)
     if isinstance(image, (str, Path)):
         try:
             data = Path(image).read_bytes()
@@ -261,8 +256,7 @@ def _first_frame(
         raise DataError(
             f"image: {image.dtype} {image.shape}, where uint8 (height, width, 3) is needed, RGB."
         )
-    captions = image_captions(Hints(), "image", shop, motion=motion)
-    return FirstFrame(np.ascontiguousarray(image), captions, Hints())
+    return as_first_frame(np.ascontiguousarray(image), Hints(), "image", shop, motion=motion)
 
 
 def _seed(seed: int | None) -> int:

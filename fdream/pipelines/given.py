@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -14,7 +14,10 @@ from fdream.data.metadata import Hints, hints, image_record
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fdream.pipelines.generation import ClipSettings
     from fdream.pipelines.workshop import Workshop
+
+_FOREIGN_GUIDANCE: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +28,27 @@ class FirstFrame:
         pixels: uint8 (H, W, 3), RGB.
         captions: what it shows, and what is to happen to it.
         told: by its record; nothing where another program made it.
+        foreign: whether the generator is one that knows pictures like its own alone, and this may
+            be none.
     """
 
     pixels: NDArray[np.uint8]
     captions: CaptionPair
     told: Hints
+    foreign: bool
+
+    def settings(self, asked: ClipSettings) -> ClipSettings:
+        """Fill in what was not asked for: from the image's record, and for a foreign picture.
+
+        Ours: a small model holds still what it cannot draw, if its training has shown it such;
+        guidance would drag the picture toward what the caption means in its own world. Who names
+        something to steer away from asks for guidance.
+        """
+        fps = self.told.fps if asked.fps is None else asked.fps
+        sampling = asked.sampling
+        if self.foreign and sampling.guidance is None and not sampling.negative:
+            sampling = replace(sampling, guidance=_FOREIGN_GUIDANCE)
+        return replace(asked, fps=fps, sampling=sampling)
 
 
 def prompt_captions(
@@ -71,14 +90,21 @@ def read_first_frame(
     found = image_record(data)
     if found.reason:
         shop.reporter.warn(f"{place}: {found.reason}; it is animated without.")
-    told = hints(found.record)
-    return FirstFrame(pixels, image_captions(told, place, shop, motion=motion), told)
+    return as_first_frame(pixels, hints(found.record), place, shop, motion=motion)
 
 
-def image_captions(
-    told: Hints, place: str, shop: Workshop, *, motion: str | None = None
-) -> CaptionPair:
-    """Return the captions of an image: what is asked for stands above what it says itself."""
+def as_first_frame(
+    pixels: NDArray[np.uint8], told: Hints, place: str, shop: Workshop, *, motion: str | None = None
+) -> FirstFrame:
+    """Join a picture and its captions; what is asked for stands above what it says itself.
+
+    Args:
+        pixels: uint8 (H, W, 3), RGB.
+        told: what its record says.
+        place: what to call it in messages.
+        shop: has the splitter and the generator, and hears of doubts.
+        motion: what is to happen; None leaves it to ``told``.
+    """
     happens = (told.motion or None) if motion is None else motion
     if happens is None:
         shop.warn_once(
@@ -87,18 +113,14 @@ def image_captions(
         )
         happens = ""
     if told.appearance is not None:
-        return CaptionPair(told.appearance, happens)
-    _doubt_foreign(shop)
-    # A photo: the one text we have is all we know of what it shows.
-    appearance = shop.split(happens).appearance if happens else ""
-    return CaptionPair(appearance, happens)
-
-
-def _doubt_foreign(shop: Workshop) -> None:
-    """Say that a small model meets a picture that it did not draw."""
-    if not shop.generator.knows_photos():
+        return FirstFrame(pixels, CaptionPair(told.appearance, happens), told, foreign=False)
+    foreign = not shop.generator.knows_photos()
+    if foreign:
         shop.warn_once(
             f"{shop.choices.generator} is a small model, and knows pictures like its own alone: a "
-            "photo comes out as something else. --generator chooses a larger one (`fdream models` "
-            "lists some)."
+            f"photo stands still at best, and has guidance {_FOREIGN_GUIDANCE:g} unless --guidance "
+            "says another. --generator chooses a larger one (`fdream models` lists some)."
         )
+    # A photo: the one text we have is all we know of what it shows.
+    appearance = shop.split(happens).appearance if happens else ""
+    return FirstFrame(pixels, CaptionPair(appearance, happens), told, foreign)

@@ -211,8 +211,11 @@ def test_a_photo_is_animated_with_a_warning_or_a_motion(fdream: Fdream) -> None:
     assert silent.err.count("is a small model, and knows pictures like its own alone") == 1
     told = fdream("i2v", "photo.jpg", "--motion", "zooming in", "-o", "b.gif", "--json")
     assert "--motion" not in told.err
-    captions = json.loads(told.lines[0])["captions"]
-    assert captions == {"appearance": "zooming in", "motion": "zooming in"}
+    line = json.loads(told.lines[0])
+    assert line["captions"] == {"appearance": "zooming in", "motion": "zooming in"}
+    assert line["options"]["generator"]["guidance"] == 1
+    asked = fdream("i2v", "photo.jpg", "--motion", "zooming in", "--guidance", "3", "--json")
+    assert json.loads(asked.lines[0])["options"]["generator"]["guidance"] == 3
 
 
 def test_unknown_words_are_warned_of_and_drawn_anyway(fdream: Fdream) -> None:
