@@ -150,7 +150,8 @@ def image_to_video(
         frames: number of frames.
         fps: frames per second; None takes the image's before the generator's.
         steps: sampling steps.
-        guidance: how strictly the captions are followed; 1 is off.
+        guidance: how strictly the captions are followed; 1 is off. None leaves it to the generator,
+            but is 1 where a small model gets a picture without a record, which may be a photo.
         negative: what to steer away from.
         scheduler: the sampler.
         stages: to be used again; None loads them for this call alone.
