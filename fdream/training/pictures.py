@@ -164,10 +164,11 @@ class ClipSource(_Source):
 
     def draw(self, index: int, stride: int = 1) -> Clip:
         """Return training clip number ``index``, or every ``stride``-th frame of it."""
-        picture = self._stranger(index)
+        seed = self._seed(index)
+        picture = self._stranger(seed)
         if picture is None:
-            return self._train.clip(self._seed(index), stride)
-        words, frames = self.words(index), len(range(0, self.options.frames, stride))
+            return self._train.clip(seed, stride)
+        words, frames = self._train.describe(seed), len(range(0, self.options.frames, stride))
         return Clip(
             words.facts,
             words.caption,
@@ -180,16 +181,16 @@ class ClipSource(_Source):
 
     def first_frame(self, index: int) -> np.ndarray:
         """Return the first frame of training clip number ``index``: uint8 (H, W, 3)."""
-        picture = self._stranger(index)
-        return self._train.still(self._seed(index), 0).frame if picture is None else picture
+        seed = self._seed(index)
+        picture = self._stranger(seed)
+        return self._train.still(seed, 0).frame if picture is None else picture
 
     def held_out(self, stride: int = 1) -> list[Clip]:
         """Return clips whose (object, scene, motion) was never trained, frames as in ``draw``."""
         return [self._held_out.clip(HELD_OUT_SEED + k, stride) for k in range(self.validation)]
 
-    def _stranger(self, index: int) -> np.ndarray | None:
-        """Return the picture, uint8 (H, W, 3), if clip number ``index`` is not of the world."""
-        seed = self._seed(index)
+    def _stranger(self, seed: int) -> np.ndarray | None:
+        """Return the picture, uint8 (H, W, 3), if the clip of a seed is not of the world."""
         if not Chance(f"strangers/{seed}").happens(self.options.strangers):
             return None
         return stranger(seed, *self.options.size)
