@@ -183,3 +183,12 @@ def test_names_of_files_cannot_command_the_terminal(fdream, in_tmp: Path) -> Non
     ran = fdream("show", "a\x1b[2Jb.png")
     assert ran.code == 1
     assert "\x1b" not in ran.out + ran.err
+
+
+def test_a_half_that_is_the_prompt_itself_is_told_as_such() -> None:
+    from fdream.cli.show import _facts
+
+    captions = {"appearance": "a pig", "motion": "it spins"}
+    facts = dict(_facts({"prompt": "a pig", "captions": captions}))
+    assert facts["appearance"] == "the whole prompt"
+    assert facts["motion"] == "it spins"
