@@ -38,6 +38,9 @@ ItemT = TypeVar("ItemT")
 # One process may encode a data set for hours while the others wait for it.
 _PATIENCE = timedelta(hours=24)
 _LOST = re.compile(r"Connection (closed|reset) by peer")
+# Groups of processes that have ended, kept for good. Were DDP's C++ side the last to let go of one,
+# it would join the group's threads while it holds the GIL, which one of them may be waiting for.
+_ENDED: list[Any] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,5 +217,7 @@ class Engine:
 
     def close(self) -> None:
         """End trackers, and forget the process group: the next run may choose another format."""
+        if self.share.count > 1:
+            _ENDED.append(torch.distributed.group.WORLD)
         self._accelerator.end_training()
         AcceleratorState._reset_state(reset_partial_state=self.share.count == 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -189,3 +190,61 @@ def test_a_process_that_is_lost_ends_the_others_with_the_reason(tmp_path: Path, 
     assert "the shard is gone" in told
     assert "another process of this run" in told
     assert "bug in fdream" not in told
+
+
+# One process of two fails in its step, again and again: each time, its error is let go of along with
+# all that the step held.
+FAILING = """
+import faulthandler, os
+import torch
+from torch import nn
+from fdream.core.device import DeviceManager
+from fdream.training.engine import Engine, EngineOptions
+
+torch.set_num_threads(1)
+device = DeviceManager.choose("cpu").for_training()
+rank = 0 if os.fork() else 1
+faulthandler.dump_traceback_later(120, exit=True)
+os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="localhost")
+
+def fail(engine):
+    layers = nn.Sequential(*(nn.Linear(64, 64) for _ in range(8)))
+    model, _ = engine.prepare(layers, torch.optim.SGD(layers.parameters()))
+    loss = model(torch.randn(4, 64)).square().mean()
+    for _ in range(20):
+        torch.distributed.all_reduce(torch.ones(1000))
+    engine.backward(loss)
+    raise ValueError("lost")
+
+def run():
+    engine = Engine(device, EngineOptions())
+    try:
+        fail(engine)
+    finally:
+        engine.close()
+
+for port in os.environ["PORTS"].split(","):
+    os.environ["MASTER_PORT"] = port
+    try:
+        run()
+    except ValueError:
+        pass
+if rank == 0:
+    print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+def test_a_process_that_fails_ends_whatever_its_threads_are_doing() -> None:
+    ports = []
+    for _ in range(40):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            ports.append(str(free.getsockname()[1]))
+    done = subprocess.run(
+        [sys.executable, "-c", FAILING],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PORTS": ",".join(ports)},
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["0"]), done.stderr[-3000:]
