@@ -46,6 +46,7 @@ class VideoCondition:
         motion_mask: (B, Lm) bool, true where a motion token counts; None means all do.
         fps: (B,) frames per second; None means unknown.
         added: SDXL's `text_embeds` (B, P) and `time_ids` (B, 6); None elsewhere.
+        patches: (B, P, D) of the first frame, where it is searched (`models.first_frame_search`).
         prepared: set by `MotionModules.prepare`, never by hand.
     """
 
@@ -57,6 +58,7 @@ class VideoCondition:
     motion_mask: Tensor | None = None
     fps: Tensor | None = None
     added: dict[str, Tensor] | None = None
+    patches: Tensor | None = None
     prepared: PreparedCondition | None = None
 
     def drop_text(

@@ -94,8 +94,16 @@ class FactorizedUNet(nn.Module):
             self.spatial.conv_out(features), "(b f) c h w -> b c f h w", f=num_frames
         )
         if num_frames > 1 and self.motion.recall is not None:
-            schedule, first = self.motion.schedule, condition.first_latent
-            output = self.motion.recall(output, features, noisy, t, first, level, schedule)
+            output = self.motion.recall(
+                output,
+                features,
+                noisy,
+                t,
+                condition.first_latent,
+                level,
+                self.motion.schedule,
+                condition.patches,
+            )
         return Prediction(output, taps)
 
     def _embed(self, noisy: Tensor, t: Tensor, condition: VideoCondition) -> tuple[Tensor, Tensor]:

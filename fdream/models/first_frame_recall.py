@@ -1,4 +1,4 @@
-"""The first frame leaves where the picture leaves: places that did not move answer with it."""
+"""The first frame leaves where the picture leaves: what it showed already is answered with it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from fdream.models.first_frame_search import search
 from fdream.models.zero_init import zeroed
 
 if TYPE_CHECKING:
@@ -23,26 +24,37 @@ class FirstFrameRecall(nn.Module):
     """Moves the base's raw output toward the one that stands for the first frame, place by place.
 
     A frame's clean estimate x0 becomes ``x0 + gate * (first latent - x0)``. Frame 0 and a still
-    background need the gate at one, what moves needs it at zero.
+    background need the gate at one, what moves needs it at zero. With ``searches`` a second gate
+    does the same with what was found in the first frame at other places and sizes.
 
     Args:
         latent_channels: C of the latents.
         channels: C0, channels before the base's last convolution.
         level_width: E of the noise level embedding.
         width: channels of the hidden layer.
+        searches: whether the first frame is searched, too.
 
     Ours: the paper says nothing of it. Details of the first frame otherwise have to pass the whole
     frozen network and its last convolution in every frame; a small base loses them on the way.
     """
 
     def __init__(
-        self, latent_channels: int, channels: int, level_width: int, width: int = 48
+        self,
+        latent_channels: int,
+        channels: int,
+        level_width: int,
+        width: int = 48,
+        searches: bool = False,
     ) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(channels + latent_channels + 1, width, 3, padding=1)
+        self.searches = searches
+        answers = 2 if searches else 1
+        # What each answer would change, and one more: which frame is the first, or how sure it is.
+        known = answers * (latent_channels + 1)
+        self.conv_in = nn.Conv2d(channels + known, width, 3, padding=1)
         self.level = nn.Linear(level_width, width)
         self.conv_mid = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_out = zeroed(nn.Conv2d(width, 1, 3, padding=1))
+        self.conv_out = zeroed(nn.Conv2d(width, answers, 3, padding=1))
 
     def forward(
         self,
@@ -53,6 +65,7 @@ class FirstFrameRecall(nn.Module):
         first_latent: Tensor,
         level: Tensor,
         schedule: NoiseSchedule,
+        patches: Tensor | None = None,
     ) -> Tensor:
         """Correct the raw output of a clip.
 
@@ -64,18 +77,29 @@ class FirstFrameRecall(nn.Module):
             first_latent: (B, C, h, w).
             level: (B, E) noise level embedding.
             schedule: the table that ``noisy`` was noised on.
+            patches: of the first frame, to be searched; None answers with nothing found.
 
         Returns:
             (B, C, F, h, w) float32, in the same parametrisation.
         """
         num_frames = noisy.shape[2]
         # What is shown against what is remembered: float32, for the difference of two near values.
-        missing = first_latent[:, :, None].float() - schedule.to_clean(output, noisy, t)
+        clean = schedule.to_clean(output, noisy, t)
+        missing = first_latent[:, :, None].float() - clean
         first = torch.zeros_like(missing[:, :1])
         first[:, :, 0] = 1
-        known = rearrange(torch.cat([missing, first], 1), "b c f h w -> (b f) c h w")
+        answers, facts = [missing], [missing, first]
+        if self.searches:
+            found, doubt = clean.detach(), torch.ones_like(first)
+            if patches is not None:
+                _, sigma = schedule.signal_and_noise(t.to(clean.device))
+                found, doubt = search(clean, first_latent, patches, sigma)
+            answers.append(found - clean)
+            facts += [found - clean, doubt]
+        known = rearrange(torch.cat(facts, 1), "b c f h w -> (b f) c h w")
         hidden = self.conv_in(torch.cat([features, known.to(features.dtype)], 1))
         told = repeat(self.level(level), "b d -> (b f) d 1 1", f=num_frames)
         hidden = F.silu(self.conv_mid(F.silu(hidden + told)))
-        gate = rearrange(self.conv_out(hidden), "(b f) c h w -> b c f h w", f=num_frames)
-        return output.float() + gate.float() * schedule.output_change(missing, t, _LEAST_SIGMA)
+        gates = rearrange(self.conv_out(hidden), "(b f) a h w -> a b 1 f h w", f=num_frames)
+        change = (gates.float() * torch.stack(answers)).sum(0)
+        return output.float() + schedule.output_change(change, t, _LEAST_SIGMA)

@@ -99,6 +99,7 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
         latent_scaling: factor from raw to network latents, stored to refuse another one.
         first_frame: add the first frame after the first convolution.
         first_frame_recall: let places that did not move answer with the first frame.
+        first_frame_search: let what moved answer with it, too, wherever it is found there.
         adapter: `attention`, `concat` or `none`.
         image_width: Di of the image tokens.
         image_tokens: how many tokens the image is resampled to.
@@ -139,6 +140,7 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
         latent_scaling: float = 1.0,
         first_frame: bool = True,
         first_frame_recall: bool = False,
+        first_frame_search: bool = False,
         adapter: str = "attention",
         image_width: int = 1024,
         image_tokens: int = 16,
@@ -179,7 +181,10 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.recall: FirstFrameRecall | None = None
         if first_frame_recall:
             self.recall = FirstFrameRecall(
-                self.layout.latent_channels, self.layout.conv_in_width, level_width
+                self.layout.latent_channels,
+                self.layout.conv_in_width,
+                level_width,
+                searches=first_frame_search,
             )
         self.text_image: TextImageAdapter | None = None
         if adapter != "none":
@@ -419,6 +424,11 @@ def _check_options(options: Mapping[str, Any], num_levels: int) -> None:
             raise RecipeError(
                 f"motion option {name} = {options[name]!r}: choose from {', '.join(known)}."
             )
+    if options["first_frame_search"] and not options["first_frame_recall"]:
+        raise RecipeError(
+            "motion option first_frame_search: what is found is answered through the gates of "
+            "first_frame_recall; switch that on, too."
+        )
     widths = ("pixel_aware_channels", "temporal_conv_channels", "temporal_attention_channels")
     for name in (*widths, "pixel_channels"):
         value = options[name]

@@ -192,7 +192,7 @@ def test_a_process_that_is_lost_ends_the_others_with_the_reason(tmp_path: Path, 
     assert "bug in fdream" not in told
 
 
-# One process of two fails in its step, again and again: each time, its error is let go of along with
+# Two processes fail in their step, again and again: each time, their error is let go of along with
 # all that the step held.
 FAILING = """
 import faulthandler, os

@@ -290,14 +290,17 @@ class VideoObjective(Objective[ClipBatch]):
                 first_latent=latents[:, :, 0],
                 first_frame=views.first_frame,
                 fps=views.fps,
+                patches=self.generator.patches(views.first_frame),
                 **{"image": None, **known, **fresh},
             )
         if first_noise is None:
             return condition
+        noisy_frame = condition.first_frame + first_noise[1]
         return replace(
             condition,
             first_latent=condition.first_latent + first_noise[0],
-            first_frame=condition.first_frame + first_noise[1],
+            first_frame=noisy_frame,
+            patches=self.generator.patches(noisy_frame),
         )
 
     def _still_condition(self, views: Views, latents: Tensor) -> VideoCondition:
