@@ -100,7 +100,7 @@ def search(
 
 def _search(estimate: Tensor, first: Tensor, patches: Tensor, sigma: Tensor) -> Tensor:
     """Answers and doubt as one tensor, (B, C + 1, F, h, w)."""
-    batch, channels, frames, height, width = estimate.shape
+    batch, channels, frames, height = estimate.shape[:4]
     answers = torch.cat([first, torch.zeros_like(first[:, :1])], 1).repeat(1, 1, frames, 1, 1)
     answers = rearrange(answers, "b c f h w -> b (f h w) c")
     around = _neighbourhoods(rearrange(estimate, "b c f h w -> (b f) c h w"), 1)

@@ -181,6 +181,14 @@ def test_fragments_are_read(splitter: GrammarSplitter, caption: str, motion: str
     assert split(splitter, caption).motion == motion
 
 
+def test_words_that_tied_motions_together_go_with_them(splitter: GrammarSplitter) -> None:
+    for tie in ("and", "and then", "then"):
+        pair = split(splitter, f"a corgi running {tie} jumping on the beach")
+        assert pair.appearance == "a corgi on the beach"
+        assert {"running", "jumping"} <= set(re.findall(r"\w+", pair.motion))
+        assert split(splitter, f"a corgi running {tie} jumping").appearance == "a corgi"
+
+
 @pytest.mark.parametrize("caption", ["", " ", "\n\n", "\x00\x07"])
 def test_nothing_gives_nothing(splitter: GrammarSplitter, caption: str) -> None:
     pair = split(splitter, caption)

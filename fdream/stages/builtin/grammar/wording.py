@@ -108,8 +108,9 @@ def _tidy(text: str) -> str:
     text = re.sub(r"([,;:])(?:\s*[,;:])+", r"\1", text)
     text = re.sub(r"[,;:\s]*\.(?:\s*[,.;:])*", ".", text)
     # Words that tied on what is gone.
-    text = re.sub(r"[ ,;:-]*\b(?i:and|while|as|when|with|of)(?=\s*(?:[,.;]|$))", "", text)
-    text = re.sub(r"\b(?:while|and) (?=(?:on|in|at|near|with)\b)", "", text)
+    tied = r"(?:and )?then|and|while|as|when|with|of"
+    text = re.sub(rf"[ ,;:-]*\b(?i:{tied})(?=\s*(?:[,.;]|$))", "", text)
+    text = re.sub(r"\b(?:(?:and )?then|while|and) (?=(?:on|in|at|near|with)\b)", "", text)
     return re.sub(r"\s+", " ", text).strip(" ,;:-\u2013")
 
 
