@@ -24,6 +24,7 @@ class PreparedCondition:
         pixel_keys: place -> keys and values, each (B, N, h*w, d), of the first frame's pixels.
         motion_keys: place -> keys and values, each (B, N, 1 + Lm, d), of the motion text.
         motion_mask: (B, 1, 1, 1 + Lm) bool, true where a token counts.
+        views: of the first frame, where it is searched for, and their spectrum.
     """
 
     tokens: Tensor
@@ -31,6 +32,7 @@ class PreparedCondition:
     pixel_keys: dict[str, tuple[Tensor, Tensor]]
     motion_keys: dict[str, tuple[Tensor, Tensor]]
     motion_mask: Tensor | None
+    views: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class VideoCondition:
         motion_mask: (B, Lm) bool, true where a motion token counts; None means all do.
         fps: (B,) frames per second; None means unknown.
         added: SDXL's `text_embeds` (B, P) and `time_ids` (B, 6); None elsewhere.
-        patches: (B, P, D) of the first frame, where it is searched (`models.first_frame_search`).
+        views: (B, T, P, C + 1, 2 h, 2 w) of the first frame, where it is searched for
+            (`models.first_frame_search`).
         prepared: set by `MotionModules.prepare`, never by hand.
     """
 
@@ -58,7 +61,7 @@ class VideoCondition:
     motion_mask: Tensor | None = None
     fps: Tensor | None = None
     added: dict[str, Tensor] | None = None
-    patches: Tensor | None = None
+    views: Tensor | None = None
     prepared: PreparedCondition | None = None
 
     def drop_text(

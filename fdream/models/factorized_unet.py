@@ -102,7 +102,7 @@ class FactorizedUNet(nn.Module):
                 condition.first_latent,
                 level,
                 self.motion.schedule,
-                condition.patches,
+                prepared.views,
             )
         return Prediction(output, taps)
 

@@ -25,14 +25,14 @@ class FirstFrameRecall(nn.Module):
 
     A frame's clean estimate x0 becomes ``x0 + gate * (first latent - x0)``. Frame 0 and a still
     background need the gate at one, what moves needs it at zero. With ``searches`` a second gate
-    does the same with what was found in the first frame at other places and sizes.
+    does the same with the first frame moved (`models.first_frame_search`).
 
     Args:
         latent_channels: C of the latents.
         channels: C0, channels before the base's last convolution.
         level_width: E of the noise level embedding.
         width: channels of the hidden layer.
-        searches: whether the first frame is searched, too.
+        searches: whether the first frame is searched for, too.
 
     Ours: the paper says nothing of it. Details of the first frame otherwise have to pass the whole
     frozen network and its last convolution in every frame; a small base loses them on the way.
@@ -65,7 +65,7 @@ class FirstFrameRecall(nn.Module):
         first_latent: Tensor,
         level: Tensor,
         schedule: NoiseSchedule,
-        patches: Tensor | None = None,
+        views: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Correct the raw output of a clip.
 
@@ -77,7 +77,8 @@ class FirstFrameRecall(nn.Module):
             first_latent: (B, C, h, w).
             level: (B, E) noise level embedding.
             schedule: the table that ``noisy`` was noised on.
-            patches: of the first frame, to be searched; None answers with nothing found.
+            views: of the first frame and their spectrum, as `search` takes them; without, nothing
+                is found.
 
         Returns:
             (B, C, F, h, w) float32, in the same parametrisation.
@@ -91,9 +92,9 @@ class FirstFrameRecall(nn.Module):
         answers, facts = [missing], [missing, first]
         if self.searches:
             found, doubt = clean.detach(), torch.ones_like(first)
-            if patches is not None:
+            if views is not None:
                 _, sigma = schedule.signal_and_noise(t.to(clean.device))
-                found, doubt = search(clean, first_latent, patches, sigma)
+                found, doubt = search(clean, first_latent, *views, sigma)
             answers.append(found - clean)
             facts += [found - clean, doubt]
         known = rearrange(torch.cat(facts, 1), "b c f h w -> (b f) c h w")

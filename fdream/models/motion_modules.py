@@ -99,7 +99,7 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
         latent_scaling: factor from raw to network latents, stored to refuse another one.
         first_frame: add the first frame after the first convolution.
         first_frame_recall: let places that did not move answer with the first frame.
-        first_frame_search: let what moved answer with it, too, wherever it is found there.
+        first_frame_search: let what moved answer with it, too, moved likewise.
         adapter: `attention`, `concat` or `none`.
         image_width: Di of the image tokens.
         image_tokens: how many tokens the image is resampled to.
@@ -318,7 +318,7 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Args:
             condition: of B clips.
             like: the preparation of the same first frames under other captions (the other guidance
-                branch); its pixel features are reused.
+                branch); what it holds of them is reused.
 
         Returns:
             The condition with `prepared` set. Gradients flow through it.
@@ -328,12 +328,17 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
             tokens = self.text_image(tokens, condition.image)
         motion_keys, motion_mask = self._motion_keys(condition)
         if like is not None:
-            first_frame, pixel_keys = like.first_frame, like.pixel_keys
+            first_frame, pixel_keys, views = like.first_frame, like.pixel_keys, like.views
         else:
             latent = condition.first_latent
             first_frame = None if self.condition_in is None else self.condition_in(latent)
             pixel_keys = self._pixel_keys(condition)
-        prepared = PreparedCondition(tokens, first_frame, pixel_keys, motion_keys, motion_mask)
+            views = None
+            if condition.views is not None:
+                views = (condition.views, torch.fft.rfft2(condition.views))
+        prepared = PreparedCondition(
+            tokens, first_frame, pixel_keys, motion_keys, motion_mask, views
+        )
         return replace(condition, prepared=prepared)
 
     def layer(self, place: str) -> MotionLayer:

@@ -19,7 +19,7 @@ from fdream.core.errors import UsageError
 from fdream.core.seeds import initial_noise
 from fdream.models.conditions import Prediction, VideoCondition
 from fdream.models.factorized_unet import FactorizedUNet
-from fdream.models.first_frame_search import first_frame_patches
+from fdream.models.first_frame_search import first_frame_views
 from fdream.models.foreign_base import rebased
 from fdream.models.free_noise import repeat_noise
 from fdream.models.latents import (
@@ -240,17 +240,17 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
             first_latent=rearrange(latent, "b c 1 h w -> b c h w"),
             first_frame=first_frame,
             fps=fps,
-            patches=self.patches(first_frame),
+            views=self.views(first_frame),
             **self.caption_tokens(captions, (first_frame.shape[-2], first_frame.shape[-1])),
         )
 
-    def patches(self, first_frame: Tensor) -> Tensor | None:
-        """Code what is searched of first frames (B, 3, H, W); None where nothing searches."""
+    def views(self, first_frame: Tensor) -> Tensor | None:
+        """Code first frames (B, 3, H, W) to be searched for; None where nothing searches."""
         recall = self.network.motion.recall
         if recall is None or not recall.searches:
             return None
         with torch.no_grad():
-            return first_frame_patches(first_frame, self.encode, latent_downscale(self.part("vae")))
+            return first_frame_views(first_frame, self.encode, latent_downscale(self.part("vae")))
 
     def caption_tokens(self, captions: list[CaptionPair], size: tuple[int, int]) -> dict[str, Any]:
         """Encode both halves: the fields of a condition that captions decide.

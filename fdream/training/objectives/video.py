@@ -290,7 +290,7 @@ class VideoObjective(Objective[ClipBatch]):
                 first_latent=latents[:, :, 0],
                 first_frame=views.first_frame,
                 fps=views.fps,
-                patches=self.generator.patches(views.first_frame),
+                views=self.generator.views(views.first_frame),
                 **{"image": None, **known, **fresh},
             )
         if first_noise is None:
@@ -300,7 +300,7 @@ class VideoObjective(Objective[ClipBatch]):
             condition,
             first_latent=condition.first_latent + first_noise[0],
             first_frame=noisy_frame,
-            patches=self.generator.patches(noisy_frame),
+            views=self.generator.views(noisy_frame),
         )
 
     def _still_condition(self, views: Views, latents: Tensor) -> VideoCondition:
