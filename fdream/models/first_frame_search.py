@@ -43,7 +43,8 @@ _CANDIDATES: Final = 48
 _STRIDE: Final = 0.5
 _STRETCH: Final = 0.1
 _SWING: Final = math.radians(10)
-"""By how much a place (in cells), a scale (its logarithm) and an angle change between frames."""
+"""Changes of a place (in cells), a scale (its logarithm) and an angle between two frames that make
+a way one nat less likely."""
 _LEAST_CHANGE: Final = 10.0
 """Sum of squares that a place changes at least, to be told from what changes nothing."""
 _ALIKE: Final = 8.0
@@ -64,8 +65,9 @@ def first_frame_views(
 
     Returns:
         (B, T, P, C + 1, 2 h, 2 w) float32: latents of T turns in P shifts by parts of a cell, on a
-        canvas of twice the frame's size, and as one more channel their sum of squares. None where
-        the grid has more than `MOST_CELLS` cells.
+        canvas of twice the frame's size, and as one more channel their sum of squares. So T P
+        pictures of twice the sides are encoded for each first frame. None where the grid has more
+        than `MOST_CELLS` cells.
     """
     height, width = first_frame.shape[-2:]
     if height * width > MOST_CELLS * downscale**2:
@@ -83,7 +85,7 @@ def first_frame_views(
 
 
 def _turned(frame: Tensor, scale: float, angle: float, downscale: int) -> Tensor:
-    """Draw frames turned about their middle, in that of a canvas: (B, 3, 2 H + a cell, ...)."""
+    """Draw frames, turned about their middle, on a canvas: (B, 3, 2 H + a cell, 2 W + a cell)."""
     height, width = frame.shape[-2:]
     rows, columns = 2 * height + downscale, 2 * width + downscale
     y = torch.arange(rows, device=frame.device) + 0.5 - height

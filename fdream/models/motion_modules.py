@@ -99,7 +99,8 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
         latent_scaling: factor from raw to network latents, stored to refuse another one.
         first_frame: add the first frame after the first convolution.
         first_frame_recall: let places that did not move answer with the first frame.
-        first_frame_search: let what moved answer with it, too, moved likewise.
+        first_frame_search: let what moved answer with it, too, moved likewise; on larger grids than
+            `first_frame_search.MOST_CELLS` nothing is found.
         adapter: `attention`, `concat` or `none`.
         image_width: Di of the image tokens.
         image_tokens: how many tokens the image is resampled to.

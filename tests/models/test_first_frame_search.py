@@ -41,12 +41,13 @@ def clip(*places, size=32, sizes=None, seed=1):
     return frames[None]
 
 
-def found(frames, first=None, noise=0.0, sigma=0.5):
+def found(frames, first=None, estimate=None, noise=0.0, sigma=0.5):
     """Search for what frames show: true codes, answers, doubt, and where the thing is."""
     first = frames[:, :, 0] if first is None else first
     true = encode(frames)
     generator = torch.Generator().manual_seed(2)
-    estimate = true + noise * torch.randn(true.shape, generator=generator)
+    if estimate is None:
+        estimate = true + noise * torch.randn(true.shape, generator=generator)
     views = first_frame_views(first, encode, CELL)
     latent = encode(first[:, :, None])[:, :, 0]
     spectrum = torch.fft.rfft2(views)
@@ -74,10 +75,8 @@ def test_what_moves_between_cells_is_found_and_is_sharper_than_the_estimate(stri
 def test_a_thing_that_an_estimate_shows_faintly_is_found_too():
     frames = clip(*((48, 40 + 4 * k) for k in range(FRAMES)))
     wall = torch.full_like(frames, 0.1)
-    true, *_, inside = found(frames)
     faint = encode(0.7 * frames + 0.3 * wall)
-    views = first_frame_views(frames[:, :, 0], encode, CELL)
-    answers, _ = search(faint, true[:, :, 0], views, torch.fft.rfft2(views), torch.tensor([0.6]))
+    true, answers, _, inside = found(frames, estimate=faint, sigma=0.6)
     for frame in range(2, FRAMES):
         assert mean_error(true, answers, inside, frame) < 0.02, frame
 
@@ -96,13 +95,10 @@ def test_what_grows_or_shrinks_is_found(last):
 def test_a_frame_that_shows_two_places_goes_on_from_the_one_before_it():
     frames = clip(*((48, 32 + 3 * k) for k in range(FRAMES)))
     far = clip(*[(48, 78)] * FRAMES)
-    true, _, _, inside = found(frames)
-    estimate = true.clone()
+    estimate = encode(frames)
     wall = encode(torch.full_like(frames, 0.1))[:, :, 3]
     estimate[:, :, 3] += encode(far)[:, :, 3] - wall
-    views = first_frame_views(frames[:, :, 0], encode, CELL)
-    spectrum = torch.fft.rfft2(views)
-    answers, _ = search(estimate, true[:, :, 0], views, spectrum, torch.tensor([0.9]))
+    true, answers, _, inside = found(frames, estimate=estimate, sigma=0.9)
     assert mean_error(true, answers, inside, 3) < 0.2
 
 

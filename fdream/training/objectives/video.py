@@ -290,7 +290,7 @@ class VideoObjective(Objective[ClipBatch]):
                 first_latent=latents[:, :, 0],
                 first_frame=views.first_frame,
                 fps=views.fps,
-                views=self.generator.views(views.first_frame),
+                views=self.generator.views(views.first_frame) if first_noise is None else None,
                 **{"image": None, **known, **fresh},
             )
         if first_noise is None:
