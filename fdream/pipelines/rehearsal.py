@@ -134,6 +134,8 @@ class Rehearsal:
         options = VideoOptions.model_validate(self._recipe.objective)
         found = video_demand(options, self._recipe.train, self._base, buckets)
         self._demand = found
+        for told in found.passed_over:
+            self._reporter.warn(told)
         return (
             f"{found.trained / 1e6:.1f} million parameters learn, {found.frozen / 1e6:.1f} million "
             "stay"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +14,7 @@ from fdream.models.latents import latent_downscale, latent_scaling
 from fdream.models.motion_modules import MotionModules
 from fdream.training.checkpoints import KEPT
 from fdream.training.clips.buckets import Bucket
-from fdream.training.objectives.video_model import new_motion
+from fdream.training.objectives.video_model import new_motion, passed_over
 from fdream.training.objectives.video_options import VideoOptions
 
 _FULL: Final = 4  # bytes of a float32
@@ -32,12 +32,14 @@ class RunDemand:
         frozen: parameters that do not.
         moments: numbers that the optimizer keeps for each that learns.
         view_bytes: of one view in the store, by bucket.
+        passed_over: what to warn of (`objectives.video_model.passed_over`).
     """
 
     trained: int
     frozen: int
     moments: int
     view_bytes: Mapping[Bucket, int]
+    passed_over: Sequence[str] = ()
 
     def memory(self, half: bool) -> int:
         """Bytes of weights, gradients, optimizer and average; what layers compute comes on top.
@@ -67,12 +69,14 @@ def video_demand(
     unet, vae = base.skeleton("unet"), base.skeleton("vae")
     channels = int(base.config("unet")["in_channels"])
     counts = {name: base.num_parameters(name) for name in base.component_names}
+    unmet: list[str] = []
     with init_empty_weights():
         motion = (
             base.skeleton("motion") if base.has("motion") else new_motion(options, base, unet, vae)
         )
     if base.has("motion"):
         assert isinstance(motion, MotionModules), "that is what a bundle calls motion"
+        unmet = passed_over(options, motion)
         motion.check_base(unet, base.load("scheduler"), latent_scaling(vae))
     learning = {"motion": sum(p.numel() for p in motion.parameters())}
     if base.has("motion_text_encoder") and "motion_text_encoder" not in base.elsewhere:
@@ -87,6 +91,7 @@ def video_demand(
         frozen=frozen,
         moments=1 if table.optimizer == "muon" else 2,
         view_bytes={bucket: _view_bytes(bucket, cell, channels, per_clip) for bucket in buckets},
+        passed_over=unmet,
     )
 
 

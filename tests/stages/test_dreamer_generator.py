@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from fdream.core.captions import CaptionPair
 from fdream.core.device import DeviceManager
 from fdream.core.errors import WeightsError
 from fdream.core.sizes import Size
+from fdream.models import first_frame_recall
 from fdream.models.bundle import Bundle
+from fdream.models.motion_modules import MotionModules
 from fdream.stages import registry
 from fdream.stages.builtin.dreamer_generator import DreamerGenerator
 from fdream.stages.builtin.specs.steps import DreamerOptions
@@ -119,3 +122,30 @@ def test_more_frames_than_it_was_trained_for_are_made_in_windows(
     short = animate([2], 3)
     generator.network.window = 3
     assert np.array_equal(animate([2], 3), short)
+
+
+def test_a_generator_that_searches_animates_each_image_alike_alone_and_among_others(
+    tiny_bundle: Path,
+) -> None:
+    bundle, device = Bundle.open(tiny_bundle), DeviceManager.choose("cpu")
+    config = {k: v for k, v in bundle.load("motion").config.items() if not k.startswith("_")}
+    config |= {"first_frame_recall": True, "first_frame_search": True}
+    torch.manual_seed(0)
+    motion = MotionModules(**config)
+    assert motion.recall is not None
+    torch.nn.init.constant_(motion.recall.conv_out.bias, 0.5)
+    generator = DreamerGenerator.assemble(bundle, motion, device=device)
+    generator.eval()
+    firsts = np.concatenate([FIRST, FIRST[:, ::-1], FIRST.transpose(0, 2, 1, 3)])
+    captions = CAPTIONS * 3
+
+    def animate(one: slice) -> np.ndarray:
+        seeds = [1, 2, 3][one]
+        return generator.animate(firsts[one], captions[one], 3, 8.0, seeds, SampleOptions())
+
+    with patch.object(first_frame_recall, "search", wraps=first_frame_recall.search) as searched:
+        together = animate(slice(None))
+    assert searched.call_count > 0
+    for k in range(3):
+        apart = np.abs(animate(slice(k, k + 1))[0].astype(int) - together[k])
+        assert apart.max() <= 1, (apart.max(), apart.mean())

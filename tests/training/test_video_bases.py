@@ -20,9 +20,11 @@ from fdream.models.foreign_base import ForeignBase
 from fdream.stages import registry
 from fdream.stages.interfaces import SampleOptions
 from fdream.training.clips.sprites import SpriteClips
+from fdream.training.demand import video_demand
 from fdream.training.loop import TrainingLoop
 from fdream.training.objective import Share
 from fdream.training.objectives.video import ClipBatch, VideoObjective
+from fdream.training.objectives.video_model import VideoModel
 from fdream.training.objectives.video_options import VideoOptions
 from fdream.training.optim import build_optimizer
 from fdream.training.pictures import ClipSource, SpriteWorldOptions
@@ -310,3 +312,16 @@ def test_without_encoders_their_parts_are_left_out(foreign: Make) -> None:
     )
     assert motion.adapter is None
     assert motion.empty_motion is None
+
+
+def test_options_that_motion_to_go_on_from_was_not_built_with_are_told(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    built = bundle.load("motion").config
+    same = {"head_width": built["head_width"], "pixel_stem_channels": built["pixel_stem_channels"]}
+    other = {**same, "first_frame_recall": not built["first_frame_recall"]}
+    for asked, wanted in ((same, 0), (other, 1)):
+        options = VideoOptions(motion=asked)
+        told = VideoModel(options, bundle, CPU).passed_over
+        assert len(told) == wanted
+        assert list(video_demand(options, TABLE, bundle, {}).passed_over) == told
+    assert told[0].startswith("objective.motion.first_frame_recall = true does not hold")

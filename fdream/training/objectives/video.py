@@ -114,6 +114,9 @@ class VideoObjective(Objective[ClipBatch]):
         self.uneven = single_frames or self.model.motion.config.pixel_aware
 
     def prepare(self, cache: Path, share: Share, reporter: Reporter) -> None:
+        if share.index == 0:
+            for told in self.model.passed_over:
+                reporter.warn(told)
         coder = ClipCoder(
             encode=self._encode,
             flow=self._flow,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
@@ -57,6 +58,7 @@ class VideoModel:
         generator: conditions, predicts and draws.
         modules: what is trained, by component name.
         frozen_text: whether the motion caption's encoder stays as it is.
+        passed_over: what to warn of, as the function of that name says it.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class VideoModel:
         gradient_checkpointing: bool = False,
     ) -> None:
         self._base = base
+        self.passed_over: list[str] = []
         self.motion = (
             base.load("motion")
             if base.has("motion")
@@ -76,6 +79,7 @@ class VideoModel:
         self.generator = DreamerGenerator.assemble(base, self.motion, device=device)
         self.network = self.generator.network
         if base.has("motion"):
+            self.passed_over = passed_over(options, self.motion)
             scaling = latent_scaling(self.generator.part("vae"))
             self.motion.check_base(self.network.spatial, base.load("scheduler"), scaling)
         self.network.gradient_checkpointing = gradient_checkpointing
@@ -168,6 +172,25 @@ class VideoModel:
             self.modules[DOMAIN] = SpatialAdapter(
                 spatial, "domain", table.rank, table.alpha, table.layers
             )
+
+
+def passed_over(options: VideoOptions, motion: MotionModules) -> list[str]:
+    """Say which options of motion do not hold, because a bundle's own modules are trained on.
+
+    Args:
+        options: of the objective.
+        motion: the bundle's that the run starts from; a skeleton will do.
+
+    Returns:
+        A sentence for each, to warn with.
+    """
+    return [
+        f"objective.motion.{name} = {json.dumps(asked)} does not hold: the motion modules of "
+        f"train.init_from have {json.dumps(motion.config.get(name))}, and go on as they were "
+        "built; start from a bundle without motion to have new ones."
+        for name, asked in options.motion.items()
+        if motion.config.get(name) != asked
+    ]
 
 
 def new_motion(
