@@ -79,9 +79,24 @@ def first_frame_views(
     for turn in _TURNS:
         turned = _turned(first_frame.float(), *turn, downscale)
         shifted = [turned[..., y : y + rows, x : x + columns] for y in offsets for x in offsets]
-        codes = rearrange(encode(torch.stack(shifted, 2)).float(), "b c p h w -> b p c h w")
+        pictures = rearrange(torch.stack(shifted, 1), "b p c h w -> b c p h w")
+        codes = rearrange(encode(pictures).float(), "b c p h w -> b p c h w")
         views.append(torch.cat([codes, codes.square().sum(2, keepdim=True)], 2))
     return torch.stack(views, 1)
+
+
+def views_spectrum(views: Tensor) -> Tensor:
+    """Transform views, once for all steps of sampling.
+
+    Args:
+        views: (B, T, P, C + 1, H, W), see `first_frame_views`.
+
+    Returns:
+        (B, H (W // 2 + 1), T P, 2 (C + 1)) float32: for each frequency a matrix to multiply, the
+        real parts of its channels before the imaginary ones.
+    """
+    parts = torch.view_as_real(torch.fft.rfft2(views))
+    return rearrange(parts, "b t p c h w r -> b (h w) (t p) (r c)").contiguous()
 
 
 def _turned(frame: Tensor, scale: float, angle: float, downscale: int) -> Tensor:
@@ -110,7 +125,7 @@ def search(
         estimate: (B, C, F, h, w) clean estimate.
         first_latent: (B, C, h, w).
         views: as `first_frame_views` codes them.
-        spectrum: `torch.fft.rfft2` of ``views``.
+        spectrum: of ``views``, see `views_spectrum`.
         sigma: (B,) noise in what the estimate was made from, in [0, 1].
 
     Returns:
@@ -165,20 +180,13 @@ def _candidates(estimate: Tensor, first: Tensor, weight: Tensor, spectrum: Tenso
     change = (estimate - first) * weight
     # Channels of codes, then their sum of squares, which the weights alone are compared with.
     nothing = torch.zeros_like(weight)
-    along = torch.fft.rfft2(torch.cat([change, nothing], 1), s=size).conj()
-    across = torch.fft.rfft2(torch.cat([-2 * weight * first, weight], 1), s=size).conj()
+    along, across = torch.cat([change, nothing], 1), torch.cat([-2 * weight * first, weight], 1)
+    product, norm = _correlated(spectrum, torch.cat([along, across]), size).chunk(2, 1)
     own = (change * first).sum((1, 2, 3)), (weight * first.square()).sum((1, 2, 3))
-    costs = []
-    for turn in spectrum:  # one at a time, for the sake of memory
-        product, norm = (
-            torch.fft.irfft2(torch.einsum("pchw,fchw->fphw", turn, asked), s=size)
-            for asked in (along, across)
-        )
-        product = product - own[0][:, None, None, None]
-        norm = norm + own[1][:, None, None, None]
-        gain = product.clamp(min=0).square() / norm.clamp(min=_LEAST_CHANGE)
-        costs.append(-gain[..., : height + 1, : width + 1])
-    cost = torch.stack(costs, 1)  # F, T, P, h + 1, w + 1
+    product = product[..., : height + 1, : width + 1] - own[0][:, None, None]
+    norm = norm[..., : height + 1, : width + 1] + own[1][:, None, None]
+    gain = product.clamp(min=0).square() / norm.clamp(min=_LEAST_CHANGE)
+    cost = rearrange(-gain, "(t p) f h w -> f t p h w", t=len(_TURNS))
     room = [-side % _BLOCK for side in (width + 1, height + 1)]
     padded = F.pad(cost, (0, room[0], 0, room[1]), value=math.inf)
     blocks = rearrange(padded, "f t p (y a) (x b) -> f (t y x) (p a b)", a=_BLOCK, b=_BLOCK)
@@ -192,6 +200,18 @@ def _candidates(estimate: Tensor, first: Tensor, weight: Tensor, spectrum: Tenso
     row = block // across * _BLOCK + inside // _BLOCK
     column = block % across * _BLOCK + inside % _BLOCK
     return _Places(best, turn, shift, row, column)
+
+
+def _correlated(spectrum: Tensor, asked: Tensor, size: tuple[int, int]) -> Tensor:
+    """Correlate views, by their spectrum, with N pictures (N, C + 1, h, w): (T P, N, 2 h, 2 w)."""
+    real, imaginary = torch.view_as_real(torch.fft.rfft2(asked, s=size)).unbind(-1)
+    # (a + i b) (c - i d) as a product of real matrices, which is several times as fast.
+    rows = [torch.stack([real, -imaginary], -1), torch.stack([imaginary, real], -1)]
+    factors = rearrange(torch.stack(rows), "r n c h w s -> (h w) (r c) (n s)")
+    product = rearrange(torch.bmm(spectrum, factors), "f k (n s) -> f (k n) s", s=2)
+    parts = torch.view_as_complex(product).t().contiguous()
+    together = rearrange(parts, "(k n) (h w) -> k n h w", n=len(asked), h=size[0])
+    return torch.fft.irfft2(together, s=size)
 
 
 def _steadiest(places: _Places, weight: Tensor, views: Tensor, error: Tensor) -> _Places:

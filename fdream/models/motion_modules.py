@@ -18,6 +18,7 @@ from fdream.models.base_layout import BaseLayout, Place, read_layout
 from fdream.models.conditions import PreparedCondition, VideoCondition
 from fdream.models.first_frame_condition import FirstFrameCondition
 from fdream.models.first_frame_recall import FirstFrameRecall
+from fdream.models.first_frame_search import views_spectrum
 from fdream.models.motion_text_encoder import with_empty_token
 from fdream.models.noise_schedule import NoiseSchedule
 from fdream.models.pixel_aware_attention import (
@@ -336,7 +337,7 @@ class MotionModules(ModelMixin, ConfigMixin):  # type: ignore[misc]
             pixel_keys = self._pixel_keys(condition)
             views = None
             if condition.views is not None:
-                views = (condition.views, torch.fft.rfft2(condition.views))
+                views = (condition.views, views_spectrum(condition.views))
         prepared = PreparedCondition(
             tokens, first_frame, pixel_keys, motion_keys, motion_mask, views
         )

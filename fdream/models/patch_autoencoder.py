@@ -93,10 +93,10 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
             raise ValueError(
                 f"picture sides {tuple(pictures.shape[-2:])} must be multiples of {patch}"
             )
-        patches = F.pixel_unshuffle(pictures, patch)
-        code = F.conv2d(patches, self.analysis.weight[..., None, None], self.analysis.bias)
+        kernels = rearrange(self.analysis.weight, "k (c y x) -> k c y x", y=patch, x=patch)
+        code = F.conv2d(pictures, kernels, self.analysis.bias, stride=patch)
         if self.encoder_correction is not None:
-            code = code + self.encoder_correction(patches)
+            code = code + self.encoder_correction(F.pixel_unshuffle(pictures, patch))
         return (code - self._per_channel(self.latent_mean)) * self._per_channel(self.latent_scale)
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from einops import rearrange
 
 from fdream.core.errors import RecipeError
 from fdream.models.factorized_unet import FactorizedUNet
-from fdream.models.first_frame_search import MOST_CELLS, first_frame_views, search
+from fdream.models.first_frame_search import MOST_CELLS, first_frame_views, search, views_spectrum
 
 CELL, SIDE, FRAMES = 8, 96, 6
 
@@ -50,7 +50,7 @@ def found(frames, first=None, estimate=None, noise=0.0, sigma=0.5):
         estimate = true + noise * torch.randn(true.shape, generator=generator)
     views = first_frame_views(first, encode, CELL)
     latent = encode(first[:, :, None])[:, :, 0]
-    spectrum = torch.fft.rfft2(views)
+    spectrum = views_spectrum(views)
     answers, doubt = search(estimate, latent, views, spectrum, torch.tensor([sigma]))
     inside = F.avg_pool2d((frames[0] != 0.1).float().mean(0)[:, None], CELL)[:, 0] > 0.9
     return true, answers, doubt, inside[None, None]
@@ -121,7 +121,7 @@ def test_a_clip_is_answered_alike_alone_and_among_others():
     frames = torch.cat([clip((48, 40), (48, 40 + 3 * k), (50, 44), seed=k) for k in range(1, 4)])
     firsts, later = frames[:, :, 0], encode(frames)
     views = first_frame_views(firsts, encode, CELL)
-    spectrum = torch.fft.rfft2(views)
+    spectrum = views_spectrum(views)
     sigma = torch.tensor([0.3, 0.6, 0.9])
     together, _ = search(later, later[:, :, 0], views, spectrum, sigma)
     for k in range(3):
@@ -152,7 +152,7 @@ def test_the_second_gate_answers_with_what_was_found(tiny):
             motion.recall.conv_out.bias.copy_(torch.tensor([0.0, gate]))
             clean[gate] = schedule.to_clean(net(noisy, t, condition).output, noisy, t)
     _, sigma = schedule.signal_and_noise(t)
-    latent, spectrum = condition.first_latent, torch.fft.rfft2(views)
+    latent, spectrum = condition.first_latent, views_spectrum(views)
     answer, _ = search(clean[0.0], latent, views, spectrum, sigma)
     torch.testing.assert_close(clean[1.0], answer, atol=1e-4, rtol=0)
 
