@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
@@ -47,6 +47,7 @@ class UseDefaults:
 
     Attributes:
         size: of the picture.
+        scheduler: the sampler, by its stage's name.
         steps: sampling steps.
         guidance: how strictly the caption is followed.
         rescale: share of the guided prediction brought back to the spread of the conditional one.
@@ -55,6 +56,7 @@ class UseDefaults:
     """
 
     size: Annotated[Size, BeforeValidator(_as_size)] = _SIZE
+    scheduler: Literal["dreamer", "ancestral"] = "dreamer"
     steps: Annotated[int, Field(ge=1, le=1000)] = 25
     guidance: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 3.0
     rescale: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
@@ -64,7 +66,7 @@ class UseDefaults:
     @property
     def sampling(self) -> dict[str, Any]:
         """What an output records of them: the choices that its own options may leave open."""
-        return {"steps": self.steps, "guidance": self.guidance}
+        return {"scheduler": self.scheduler, "steps": self.steps, "guidance": self.guidance}
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ SCHEDULES = {
     "sd15": NoiseSchedule.from_config(STABLE_DIFFUSION),
     "sd21": NoiseSchedule.from_config(STABLE_DIFFUSION | {"prediction_type": "v_prediction"}),
 }
-SAMPLERS = ["dreamer", "ddim", "dpm++", "euler", "unipc", "heun"]
+SAMPLERS = ["dreamer", "ancestral", "ddim", "dpm++", "euler", "unipc", "heun"]
 PAIRS = [(s, b) for s in SAMPLERS for b in SCHEDULES if (s, b) != ("heun", "pocket")]
 
 
@@ -118,6 +118,47 @@ def test_every_sampler_shows_the_network_the_same_start(
     torch.testing.assert_close(shown, signal * 0.5 + sigma * noise, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("base", SCHEDULES)
+def test_ancestral_steps_keep_the_noise_level_and_leave_the_first_noise(
+    base: str, cpu: DeviceManager
+) -> None:
+    schedule, generator = SCHEDULES[base], torch.Generator().manual_seed(4)
+    clean, noise = torch.randn(2, 2, 4, 16, 32, 32, generator=generator)
+    sampler = bound("ancestral", schedule, cpu)
+    grid = sampler.timesteps(8)
+    latents, left = sampler.start(noise, None), []
+    for t, following in zip(grid, [*grid[1:], None], strict=True):
+        latents = sampler.step(oracle(schedule, clean, latents, t), t, latents)
+        if following is None:
+            continue
+        signal, sigma = schedule.signal_and_noise(following)
+        shown = (latents - signal * clean) / sigma
+        assert shown.std().item() == pytest.approx(1, abs=0.01)
+        left.append((shown * noise).mean().item())
+    # How much of the first noise is left is the product of what each step keeps of it.
+    signals, sigmas = schedule.signal_and_noise(grid)
+    kept = (signals[:-1] / signals[1:]) * (sigmas[1:] / sigmas[:-1])
+    torch.testing.assert_close(torch.tensor(left), kept.cumprod(0), atol=0.02, rtol=0)
+
+
+def test_ancestral_noise_belongs_to_its_sample(
+    cpu: DeviceManager, latents: tuple[Tensor, Tensor]
+) -> None:
+    clean, noise = latents
+    sampler = bound("ancestral", SCHEDULES["pocket"], cpu)
+
+    def drawn(rows: slice) -> Tensor:
+        here = sampler.start(noise[rows], None)
+        for t in sampler.timesteps(6)[:-1]:
+            here = sampler.step(torch.sin(clean[rows]), t, here)
+        return here
+
+    together = drawn(slice(None))
+    for row in range(2):
+        assert torch.equal(drawn(slice(row, row + 1))[0], together[row])
+    assert not torch.allclose(together[0], together[1])
+
+
 def test_zero_terminal_snr_starts_from_the_noise_exactly(
     cpu: DeviceManager, latents: tuple[Tensor, Tensor]
 ) -> None:
@@ -171,7 +212,7 @@ def test_no_count_of_steps_is_lost_to_rounding(name: str, base: str, cpu: Device
         assert torch.equal(grid.unique().flip(0), trailing_timesteps(1000, steps)), steps
 
 
-@pytest.mark.parametrize("name", SAMPLERS[1:-1])
+@pytest.mark.parametrize("name", SAMPLERS[2:-1])
 def test_our_time_steps_keep_the_noise_levels_of_diffusers(name: str, cpu: DeviceManager) -> None:
     ours, theirs = (bound(name, SCHEDULES["sd21"], cpu) for _ in range(2))
     assert isinstance(ours, DiffusersSampler)

@@ -144,7 +144,7 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
 
     def check(self, options: SampleOptions) -> None:
         """Refuse a scheduler or a number of steps that the bundle's schedule cannot take."""
-        choose_sampler(self.schedule, options, self._defaults.steps)
+        choose_sampler(self.schedule, options, self._defaults)
 
     def demand(self, size: Size, frames: int) -> Demand:
         """Estimate the memory that animating takes; see ``VideoGenerator.demand``."""
@@ -172,7 +172,7 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
         if frames < 1:
             raise UsageError(f"--frames {frames}: at least one frame is needed.")
         guidance = self._defaults.guidance if options.guidance is None else options.guidance
-        sampler, steps = choose_sampler(self.schedule, options, self._defaults.steps)
+        sampler, steps = choose_sampler(self.schedule, options, self._defaults)
         if frames == 1:
             # Of one frame the network is its base alone, which has never seen the image, and would
             # draw another one.
@@ -332,9 +332,7 @@ class DreamerGenerator(nn.Module, TrainableGenerator):
 
     def provenance(self) -> dict[str, Any]:
         """Return the bundle's name and hash, and the defaults it brings."""
-        chosen = {"steps": self._defaults.steps, "guidance": self._defaults.guidance}
-        defaults = {"scheduler": "dreamer", **chosen}
-        return {**bundle_provenance(self._bundle), "defaults": defaults}
+        return {**bundle_provenance(self._bundle), "defaults": self._defaults.sampling}
 
     def part(self, name: str) -> nn.Module:
         """A component of the bundle, loaded once."""

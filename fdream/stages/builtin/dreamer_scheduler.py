@@ -1,4 +1,4 @@
-"""The sampler ``dreamer``: deterministic DDIM steps on the schedule's own table.
+"""The samplers ``dreamer`` and ``ancestral``: DDIM steps on the schedule's own table.
 
 Ours: the paper's sampler is unknown. DDIM in the form of Lin et al. is the plainest one that starts
 at exactly zero signal, where samplers in noise-to-signal ratio can only come near.
@@ -34,16 +34,36 @@ class DreamerScheduler(SchedulerStage):
 
 
 @final
-class DreamerSampler(NoiseScheduler):
-    """DDIM without added noise: to the clean estimate and back to the next noise level.
+class AncestralScheduler(SchedulerStage):
+    """Scheduler ``ancestral``; serves every schedule."""
 
-    Source: Song et al., arXiv 2010.02502 (DDIM, eta 0); Lin et al., arXiv 2305.08891 (trailing
-    spacing, zero terminal SNR).
+    def __init__(self, options: StageOptions, *, device: DeviceManager) -> None:
+        del options, device
+
+    def build(self, schedule: NoiseSchedule) -> NoiseScheduler:
+        """Bind to a schedule."""
+        return DreamerSampler(schedule, ancestral=True)
+
+
+@final
+class DreamerSampler(NoiseScheduler):
+    """DDIM: to the clean estimate and back to the next noise level.
+
+    Args:
+        schedule: of the bundle.
+        ancestral: whether as much of the noise as can be is drawn anew in every step (eta 1)
+            instead of none (eta 0). What one step drew wrong the next ones may still mend, where
+            without it they are held to what they were given.
+
+    Source: Song et al., arXiv 2010.02502 (DDIM, eta 0 and 1); Lin et al., arXiv 2305.08891
+    (trailing spacing, zero terminal SNR).
     """
 
-    def __init__(self, schedule: NoiseSchedule) -> None:
+    def __init__(self, schedule: NoiseSchedule, *, ancestral: bool = False) -> None:
         self._schedule = schedule
+        self._ancestral = ancestral
         self._next: dict[int, int | None] = {}
+        self._noise: Tensor | None = None
 
     def timesteps(self, num_steps: int) -> Tensor:
         """Return (num_steps,) int64, from the schedule's last step downwards, evenly spaced."""
@@ -54,6 +74,7 @@ class DreamerSampler(NoiseScheduler):
 
     def start(self, noise: Tensor, first_latents: Tensor | None) -> Tensor:
         """Return the noise, or its mixture with the first frame where signal is left."""
+        self._noise = noise
         return start_latents(self._schedule, noise, first_latents)
 
     def scale_input(self, latents: Tensor, t: Tensor) -> Tensor:
@@ -70,7 +91,28 @@ class DreamerSampler(NoiseScheduler):
             return clean.to(latents.dtype)
         noise = self._schedule.to_noise(output, latents, levels)
         onward = torch.full_like(levels, following)
+        if self._ancestral:
+            noise = self._renewed(noise, levels, onward)
         return self._schedule.add_noise(clean, noise, onward).to(latents.dtype)
+
+    def _renewed(self, noise: Tensor, levels: Tensor, onward: Tensor) -> Tensor:
+        """Replace the part of the noise (B, ...) that eta 1 draws anew on the way to ``onward``.
+
+        Ours: the fresh noise is that of the start, shuffled and with other signs, so that it
+        belongs to its sample, on every device and in every batch.
+        """
+        if self._noise is None:
+            raise RuntimeError("ancestral sampling needs `start` before the first `step`")
+        generator = torch.Generator().manual_seed(int(onward[0]))
+        size = self._noise[0].numel()
+        order = torch.randperm(size, generator=generator).to(noise.device)
+        sign = torch.randint(2, (size,), generator=generator).to(noise) * 2 - 1
+        fresh = (self._noise.flatten(1)[:, order] * sign).view_as(noise)
+        signal, sigma = self._schedule.signal_and_noise(levels[:1])
+        next_signal, _ = self._schedule.signal_and_noise(onward[:1])
+        # Variance of q(x_next | x, x0), as a share of the noise in x_next.
+        share = (1 - (signal / next_signal).square()) / sigma.square()
+        return (1 - share).sqrt() * noise + share.sqrt() * fresh
 
 
 def trailing_timesteps(num_train_steps: int, num_steps: int) -> Tensor:

@@ -66,7 +66,7 @@ class LatentPrior(TextToImagePrior):
         cell = latent_downscale(self._vae)
         refuse_size("this prior", size.height, size.width, cell)
         guidance = self._defaults.guidance if options.guidance is None else options.guidance
-        sampler, steps = choose_sampler(self._schedule, options, self._defaults.steps)
+        sampler, steps = choose_sampler(self._schedule, options, self._defaults)
         with self._device.inference():
             conditional = self._network(self._encode(captions))
             unconditional = None
@@ -92,7 +92,7 @@ class LatentPrior(TextToImagePrior):
 
     def check(self, options: SampleOptions) -> None:
         """Refuse a scheduler or a number of steps that the bundle's schedule cannot take."""
-        choose_sampler(self._schedule, options, self._defaults.steps)
+        choose_sampler(self._schedule, options, self._defaults)
 
     def unknown_words(self, caption: str) -> list[str]:
         """Return the words that are not in the bundle's vocabulary."""
@@ -100,9 +100,7 @@ class LatentPrior(TextToImagePrior):
 
     def provenance(self) -> dict[str, Any]:
         """Return the bundle's name and hash, and the defaults it brings."""
-        chosen = {"steps": self._defaults.steps, "guidance": self._defaults.guidance}
-        defaults = {"scheduler": "dreamer", **chosen}
-        return {**bundle_provenance(self._bundle), "defaults": defaults}
+        return {**bundle_provenance(self._bundle), "defaults": self._defaults.sampling}
 
     def _network(self, text: Tensor) -> Network:
         unet = self._device.place(self._unet)

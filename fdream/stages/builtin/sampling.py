@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fdream.models.bundle_folder import UseDefaults
 from fdream.models.noise_schedule import NoiseSchedule
 from fdream.stages.builtin.dreamer_scheduler import DreamerSampler
 from fdream.stages.interfaces import NoiseScheduler, SampleOptions
@@ -20,14 +21,14 @@ Network = Callable[[Tensor, Tensor], Tensor]
 
 
 def choose_sampler(
-    schedule: NoiseSchedule, options: SampleOptions, default_steps: int
+    schedule: NoiseSchedule, options: SampleOptions, defaults: UseDefaults
 ) -> tuple[NoiseScheduler, int]:
-    """Bind the scheduler that was asked for, or ``dreamer``, and hold it to the number of steps.
+    """Bind the scheduler that was asked for, or the bundle's, and hold it to the number of steps.
 
     Args:
         schedule: of the bundle.
         options: may name a scheduler and a number of steps.
-        default_steps: where they name none.
+        defaults: where they name none.
 
     Returns:
         The sampler and the number of steps, for ``sample_latents``.
@@ -36,9 +37,11 @@ def choose_sampler(
         StageError: that scheduler cannot serve the schedule.
         UsageError: the schedule has not so many steps.
     """
-    chosen = options.scheduler
-    sampler = DreamerSampler(schedule) if chosen is None else chosen.build(schedule)
-    steps = default_steps if options.steps is None else options.steps
+    if options.scheduler is not None:
+        sampler = options.scheduler.build(schedule)
+    else:
+        sampler = DreamerSampler(schedule, ancestral=defaults.scheduler == "ancestral")
+    steps = defaults.steps if options.steps is None else options.steps
     sampler.timesteps(steps)
     return sampler, steps
 

@@ -27,6 +27,15 @@ DREAMER_SCHEDULER: Final = StageSpec(
     licence=LICENCE,
 )
 
+ANCESTRAL_SCHEDULER: Final = StageSpec(
+    kind="scheduler",
+    name="ancestral",
+    summary="dreamer with noise drawn anew in every step: mends what single steps drew wrong",
+    factory="fdream.stages.builtin.dreamer_scheduler:AncestralScheduler",
+    requires=("torch",),
+    licence=LICENCE,
+)
+
 DDIM_SCHEDULER: Final = StageSpec(
     kind="scheduler",
     name="ddim",
