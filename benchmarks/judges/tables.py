@@ -10,6 +10,7 @@ from benchmarks.judges.protocol import BACKGROUND_BAR_LEVELS, BARS_PERCENT, FIRS
 _MEASURED: Final = {
     "first_frame_db": (f">= {FIRST_FRAME_BAR_DB:.0f} dB", "percentile_5"),
     "background_levels": (f"< {BACKGROUND_BAR_LEVELS:.0f}/255", "percentile_95"),
+    "sprite_levels": ("-", "percentile_95"),
     "seconds": ("-", "percentile_95"),
 }
 """Measurement -> (bar, the percentile at its bad end)."""

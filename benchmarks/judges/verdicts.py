@@ -8,6 +8,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
+from benchmarks.judges import likeness
 from benchmarks.judges.motion_judge import MotionJudge
 from benchmarks.judges.picture_judge import OBJECTS, PLACES, PictureJudge, Sight
 from benchmarks.judges.protocol import Case
@@ -31,9 +32,18 @@ class Bench:
         return MotionJudge.load()
 
     def still(self, case: Case, picture: np.ndarray) -> Verdict:
-        """Judge a picture, uint8 (H, W, 3) RGB, by its object and its scene."""
+        """Judge a picture, uint8 (H, W, 3) RGB, by its object and its scene.
+
+        Where the emoji font is installed, ``sprite_levels`` is measured, too.
+        """
         truth = {"object": case.shown.facts.thing, "scene": case.shown.facts.scene}
-        return Verdict(case.index, truth, _named(self._pictures.look(picture[None]), [0]))
+        seen = _named(self._pictures.look(picture[None]), [0])
+        measured = (
+            {"sprite_levels": likeness.sprite_levels(case, picture)}
+            if likeness.measurable()
+            else {}
+        )
+        return Verdict(case.index, truth, seen, measured)
 
     def clip(self, case: Case, frames: np.ndarray, expected: np.ndarray | None = None) -> Verdict:
         """Judge a clip.

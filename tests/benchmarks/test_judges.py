@@ -6,21 +6,26 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.judges import motion_judge, picture_judge
+from benchmarks.judges import likeness, motion_judge, picture_judge
 from benchmarks.judges.ceilings import CEILINGS, round_trip
 from benchmarks.judges.motion_judge import MotionJudge
 from benchmarks.judges.picture_judge import PictureJudge
-from benchmarks.judges.protocol import BARS_PERCENT, CEILING_MARGIN_PERCENT, cases, world
+from benchmarks.judges.protocol import (
+    BARS_PERCENT,
+    CEILING_MARGIN_PERCENT,
+    FIRST_SEED,
+    cases,
+    world,
+)
 from benchmarks.judges.score import Verdict, figures
 from benchmarks.judges.tracking import Track
 from benchmarks.judges.verdicts import Bench, background_levels, decibels
 from fdream.data.spriteworld import motions
-from fdream.data.spriteworld.sprites import FONT_PATHS
 from fdream.stages.builtin.bundles import open_bundle
 
 SAMPLE = 24
 needs_font = pytest.mark.skipif(
-    not any(path.is_file() for path in FONT_PATHS),
+    not likeness.measurable(),
     reason="real renderings need Noto Color Emoji (apt install fonts-noto-color-emoji)",
 )
 ceilings = json.loads(CEILINGS.read_text(encoding="utf-8"))
@@ -49,6 +54,18 @@ def test_judges_are_small():
 def test_ceilings_lie_above_the_bars(question, kind):
     ceiling = ceilings["clip"][kind][question]["percent"]
     assert ceiling >= BARS_PERCENT[question] + CEILING_MARGIN_PERCENT
+
+
+@needs_font
+def test_likeness_tells_a_whole_thing_from_two_halves():
+    painter = world()
+    for case in cases(6):
+        real = painter.still(FIRST_SEED + case.index, 0).frame
+        assert likeness.sprite_levels(case, real) < 3
+        halves = real.copy()
+        halves[:, 64:] = np.roll(real, (16, 8), (0, 1))[:, 64:]
+        assert likeness.sprite_levels(case, halves) > 15
+        assert Bench().still(case, halves).measured["sprite_levels"] > 15
 
 
 @needs_font

@@ -53,6 +53,14 @@ def test_stills_alone_need_no_generator(capsys):
     assert "generator" not in score["stages"]
 
 
+def test_without_the_font_stills_are_judged_and_not_compared(capsys, monkeypatch):
+    monkeypatch.setattr("fdream.data.spriteworld.sprites.FONT_PATHS", ())
+    assert pocket.main([*LITTLE, "--stage", "t2i"]) == 0
+    still = json.loads(capsys.readouterr().out)["runs"]["still"]
+    assert still["object"]["of"] == 1
+    assert "sprite_levels" not in still
+
+
 def test_without_the_font_real_first_frames_are_skipped_and_said(capsys, monkeypatch):
     monkeypatch.setattr("fdream.data.spriteworld.sprites.FONT_PATHS", ())
     monkeypatch.setattr(pocket_runs, "IMAGE_SHARE", 1)
