@@ -228,7 +228,7 @@ def _made(defaults: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
     made = []
     for use, it in defaults.items():
         frames = f", {it['frames']} frames at {it['fps']:g} fps" if use == "generator" else ""
-        sampling = f"{it['steps']} steps, guidance {it['guidance']:g}"
+        sampling = f"{it['scheduler']}, {it['steps']} steps, guidance {it['guidance']:g}"
         output = "video" if use == "generator" else "image"
         made.append((output, f"{it['size']}{frames}, {sampling}"))
     return made
