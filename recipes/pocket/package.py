@@ -23,7 +23,13 @@ INFORMATION = {
     "name": "pocket",
     "licence": "Apache-2.0",
     "defaults": {
-        "prior": {"steps": 20, "guidance": 3.5, "rescale": 0.3, "size": [128, 128]},
+        "prior": {
+            "scheduler": "ancestral",
+            "steps": 20,
+            "guidance": 3.5,
+            "rescale": 0.3,
+            "size": [128, 128],
+        },
         "generator": {"steps": 8, "guidance": 3.5, "size": [128, 128], "frames": 16, "fps": 8.0},
     },
 }
