@@ -193,12 +193,12 @@ def _candidates(estimate: Tensor, first: Tensor, weight: Tensor, spectrum: Tenso
     best, inside = blocks.min(2)
     best, block = best.topk(min(_CANDIDATES, best.shape[1]), largest=False)
     inside = inside.gather(1, block)
-    across = padded.shape[-1] // _BLOCK
-    per_turn = across * (padded.shape[-2] // _BLOCK)
+    blocks_across = padded.shape[-1] // _BLOCK
+    per_turn = blocks_across * (padded.shape[-2] // _BLOCK)
     turn, block = block // per_turn, block % per_turn
     shift, inside = inside // _BLOCK**2, inside % _BLOCK**2
-    row = block // across * _BLOCK + inside // _BLOCK
-    column = block % across * _BLOCK + inside % _BLOCK
+    row = block // blocks_across * _BLOCK + inside // _BLOCK
+    column = block % blocks_across * _BLOCK + inside % _BLOCK
     return _Places(best, turn, shift, row, column)
 
 
