@@ -74,6 +74,7 @@ def test_facts_are_those_of_the_loaded_weights(fdream, places: Path) -> None:
     assert facts["licence"] is None
     assert facts["defaults"]["generator"] == {
         "size": "32x32",
+        "scheduler": "dreamer",
         "steps": 2,
         "guidance": 2.0,
         "frames": 3,
