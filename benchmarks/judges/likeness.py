@@ -13,15 +13,9 @@ import cv2
 import numpy as np
 
 from benchmarks.judges.protocol import FIRST_SEED, Case, world
-from fdream.data.spriteworld import sprites
 
 _SCENES = 5000
 """Scenes that are drawn to know where first frames show their sprites; a few dozen places."""
-
-
-def measurable() -> bool:
-    """Say whether there are real sprites to compare with."""
-    return any(path.is_file() for path in sprites.FONT_PATHS)
 
 
 def sprite_levels(case: Case, picture: np.ndarray) -> float:
@@ -46,17 +40,23 @@ def sprite_levels(case: Case, picture: np.ndarray) -> float:
     )
 
 
+@lru_cache(maxsize=2)
+def _places(on_board: bool) -> list[tuple[float, float, float]]:
+    """Where first frames show their sprites, and in what size: x, y and size in short sides."""
+    painter = world()
+    scenes = (painter.facts(FIRST_SEED + k) for k in range(_SCENES))
+    return sorted({(it.x, it.y, it.size) for it in scenes if it.on_board == on_board})
+
+
 @lru_cache(maxsize=128)
 def _real(thing: str, on_board: bool) -> list[tuple[np.ndarray, np.ndarray]]:
     """A thing in all places and sizes: its pixels (N, 3), and where they are, bool (H, W)."""
     painter = replace(world(), frames=2)
-    scenes = [painter.facts(FIRST_SEED + k) for k in range(_SCENES)]
-    known = {(facts.x, facts.y, facts.size) for facts in scenes if facts.on_board == on_board}
-    still = replace(scenes[0], motion="standing still", camera="still")
-    words, found = painter.describe(FIRST_SEED), []
-    for x, y, size in sorted(known):
+    shown, found = painter.describe(FIRST_SEED), []
+    still = replace(shown.facts, motion="standing still", camera="still")
+    for x, y, size in _places(on_board):
         facts = replace(still, thing=thing, on_board=on_board, x=x, y=y, size=size)
-        clip = painter.render(replace(words, facts=facts))
+        clip = painter.render(replace(shown, facts=facts))
         inside = cv2.erode(clip.mask[0].astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
         found.append((clip.frames[0][inside].astype(np.float32), inside))
     return found

@@ -8,12 +8,13 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from benchmarks.judges import likeness
+from benchmarks.judges.likeness import sprite_levels
 from benchmarks.judges.motion_judge import MotionJudge
 from benchmarks.judges.picture_judge import OBJECTS, PLACES, PictureJudge, Sight
 from benchmarks.judges.protocol import Case
 from benchmarks.judges.score import Verdict
 from benchmarks.judges.tracking import track
+from fdream.data.spriteworld.sprites import font_path
 
 _COVERED = 0.1
 _RIM_CELLS = 2
@@ -38,11 +39,7 @@ class Bench:
         """
         truth = {"object": case.shown.facts.thing, "scene": case.shown.facts.scene}
         seen = _named(self._pictures.look(picture[None]), [0])
-        measured = (
-            {"sprite_levels": likeness.sprite_levels(case, picture)}
-            if likeness.measurable()
-            else {}
-        )
+        measured = {"sprite_levels": sprite_levels(case, picture)} if font_path() else {}
         return Verdict(case.index, truth, seen, measured)
 
     def clip(self, case: Case, frames: np.ndarray, expected: np.ndarray | None = None) -> Verdict:

@@ -184,9 +184,9 @@ def _variables() -> Iterator[Finding]:
 
 
 def _font() -> Iterator[Finding]:
-    from fdream.data.spriteworld.sprites import FONT_PATHS
+    from fdream.data.spriteworld.sprites import font_path
 
-    found = next((path for path in FONT_PATHS if path.is_file()), None)
+    found = font_path()
     if found:
         yield Finding("font", "Noto Color Emoji", "ok", str(found))
         return

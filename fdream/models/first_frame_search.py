@@ -181,12 +181,15 @@ def _candidates(estimate: Tensor, first: Tensor, weight: Tensor, spectrum: Tenso
     # Channels of codes, then their sum of squares, which the weights alone are compared with.
     nothing = torch.zeros_like(weight)
     along, across = torch.cat([change, nothing], 1), torch.cat([-2 * weight * first, weight], 1)
-    product, norm = _correlated(spectrum, torch.cat([along, across]), size).chunk(2, 1)
+    factors = _factors(torch.cat([along, across]), size)
     own = (change * first).sum((1, 2, 3)), (weight * first.square()).sum((1, 2, 3))
-    product = product[..., : height + 1, : width + 1] - own[0][:, None, None]
-    norm = norm[..., : height + 1, : width + 1] + own[1][:, None, None]
-    gain = product.clamp(min=0).square() / norm.clamp(min=_LEAST_CHANGE)
-    cost = rearrange(-gain, "(t p) f h w -> f t p h w", t=len(_TURNS))
+    costs = []
+    for turn in spectrum.chunk(len(_TURNS), 1):  # one at a time, for the sake of memory
+        product, norm = _correlated(turn, factors, size).chunk(2, 1)
+        product = product[..., : height + 1, : width + 1] - own[0][:, None, None]
+        norm = norm[..., : height + 1, : width + 1] + own[1][:, None, None]
+        costs.append(-product.clamp(min=0).square() / norm.clamp(min=_LEAST_CHANGE))
+    cost = rearrange(costs, "t p f h w -> f t p h w")
     room = [-side % _BLOCK for side in (width + 1, height + 1)]
     padded = F.pad(cost, (0, room[0], 0, room[1]), value=math.inf)
     blocks = rearrange(padded, "f t p (y a) (x b) -> f (t y x) (p a b)", a=_BLOCK, b=_BLOCK)
@@ -202,15 +205,19 @@ def _candidates(estimate: Tensor, first: Tensor, weight: Tensor, spectrum: Tenso
     return _Places(best, turn, shift, row, column)
 
 
-def _correlated(spectrum: Tensor, asked: Tensor, size: tuple[int, int]) -> Tensor:
-    """Correlate views, by their spectrum, with N pictures (N, C + 1, h, w): (T P, N, 2 h, 2 w)."""
+def _factors(asked: Tensor, size: tuple[int, int]) -> Tensor:
+    """Turn N pictures (N, C + 1, h, w) into what `_correlated` multiplies a spectrum with."""
     real, imaginary = torch.view_as_real(torch.fft.rfft2(asked, s=size)).unbind(-1)
     # (a + i b) (c - i d) as a product of real matrices, which is several times as fast.
     rows = [torch.stack([real, -imaginary], -1), torch.stack([imaginary, real], -1)]
-    factors = rearrange(torch.stack(rows), "r n c h w s -> (h w) (r c) (n s)")
+    return rearrange(torch.stack(rows), "r n c h w s -> (h w) (r c) (n s)").contiguous()
+
+
+def _correlated(spectrum: Tensor, factors: Tensor, size: tuple[int, int]) -> Tensor:
+    """Correlate P views, by their spectrum, with N pictures: (P, N, 2 h, 2 w)."""
     product = rearrange(torch.bmm(spectrum, factors), "f k (n s) -> f (k n) s", s=2)
     parts = torch.view_as_complex(product).t().contiguous()
-    together = rearrange(parts, "(k n) (h w) -> k n h w", n=len(asked), h=size[0])
+    together = rearrange(parts, "(k n) (h w) -> k n h w", k=spectrum.shape[1], h=size[0])
     return torch.fft.irfft2(together, s=size)
 
 

@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.judges import likeness, motion_judge, picture_judge
+from benchmarks.judges import motion_judge, picture_judge
 from benchmarks.judges.ceilings import CEILINGS, round_trip
+from benchmarks.judges.likeness import sprite_levels
 from benchmarks.judges.motion_judge import MotionJudge
 from benchmarks.judges.picture_judge import PictureJudge
 from benchmarks.judges.protocol import (
@@ -21,11 +22,12 @@ from benchmarks.judges.score import Verdict, figures
 from benchmarks.judges.tracking import Track
 from benchmarks.judges.verdicts import Bench, background_levels, decibels
 from fdream.data.spriteworld import motions
+from fdream.data.spriteworld.sprites import font_path
 from fdream.stages.builtin.bundles import open_bundle
 
 SAMPLE = 24
 needs_font = pytest.mark.skipif(
-    not likeness.measurable(),
+    font_path() is None,
     reason="real renderings need Noto Color Emoji (apt install fonts-noto-color-emoji)",
 )
 ceilings = json.loads(CEILINGS.read_text(encoding="utf-8"))
@@ -61,10 +63,10 @@ def test_likeness_tells_a_whole_thing_from_two_halves():
     painter = world()
     for case in cases(6):
         real = painter.still(FIRST_SEED + case.index, 0).frame
-        assert likeness.sprite_levels(case, real) < 3
+        assert sprite_levels(case, real) < 3
         halves = real.copy()
         halves[:, 64:] = np.roll(real, (16, 8), (0, 1))[:, 64:]
-        assert likeness.sprite_levels(case, halves) > 15
+        assert sprite_levels(case, halves) > 15
         assert Bench().still(case, halves).measured["sprite_levels"] > 15
 
 

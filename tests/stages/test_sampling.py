@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from fdream.core.device import DeviceManager
 from fdream.models.noise_schedule import NoiseSchedule
+from fdream.stages import registry
 from fdream.stages.builtin.dreamer_scheduler import DreamerSampler
 from fdream.stages.builtin.pixels import to_uint8, to_unit
 from fdream.stages.builtin.sampling import guide, sample_latents
+from fdream.stages.interfaces import SampleOptions
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -86,3 +90,17 @@ def test_every_level_survives_the_way_through_the_network_range() -> None:
     levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).expand(1, 16, 16, 3)
     frames = levels.contiguous().numpy()
     assert (to_uint8(to_unit(frames)) == frames).all()
+
+
+def test_a_bundle_states_its_sampler_and_who_asks_may_take_another(cpu: DeviceManager) -> None:
+    prior = registry.build("prior", "pocket", {}, device=cpu)
+
+    def drawn(scheduler: str | None) -> np.ndarray:
+        chosen = scheduler and registry.build("scheduler", scheduler, {}, device=cpu)
+        options = SampleOptions(steps=3, scheduler=chosen)
+        return prior.draw(["a corgi"], prior.default_size, [1], options)
+
+    stated = prior.provenance()["defaults"]["scheduler"]
+    assert stated == "ancestral"
+    assert np.array_equal(drawn(None), drawn(stated))
+    assert not np.array_equal(drawn(None), drawn("dreamer"))

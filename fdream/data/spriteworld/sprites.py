@@ -63,6 +63,11 @@ NOTO: dict[str, tuple[str, tuple[str, ...]]] = {
 """Object name -> (emoji, wordings); an empty emoji is one of our own drawings."""
 
 
+def font_path() -> Path | None:
+    """Return where Noto Color Emoji is installed, or None."""
+    return next((path for path in FONT_PATHS if path.is_file()), None)
+
+
 def cast(sprites: SpriteSet) -> Mapping[str, tuple[str, ...]]:
     """Return object names and their wordings, in a fixed order."""
     if sprites == "plain":
@@ -138,7 +143,7 @@ def premultiplied(rgba: np.ndarray) -> np.ndarray:
 
 
 def _emoji(character: str) -> np.ndarray:
-    path = next((p for p in FONT_PATHS if p.is_file()), None)
+    path = font_path()
     if path is None:
         raise DataError(
             'sprites = "noto": Noto Color Emoji is not installed; on Debian '

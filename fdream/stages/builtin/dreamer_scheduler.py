@@ -74,7 +74,8 @@ class DreamerSampler(NoiseScheduler):
 
     def start(self, noise: Tensor, first_latents: Tensor | None) -> Tensor:
         """Return the noise, or its mixture with the first frame where signal is left."""
-        self._noise = noise
+        if self._ancestral:
+            self._noise = noise
         return start_latents(self._schedule, noise, first_latents)
 
     def scale_input(self, latents: Tensor, t: Tensor) -> Tensor:
