@@ -57,7 +57,7 @@ VIDEO = [
 
 def command(recipe: list[str], output: Path, *changes: str) -> list[str]:
     words = ["fdream", "train", recipe[0], "--device", "cpu"]
-    if recipe is VIDEO:  # it favours sprites that are not among the plain ones
+    if recipe in (IMAGE, VIDEO):  # they favour sprites that are not among the plain ones
         words += ["--unset", "data.options.emphasis"]
     for change in (*TINY, *recipe[1:], f"run.output={json.dumps(str(output))}", *changes):
         words += ["-s", change]
